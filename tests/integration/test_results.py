@@ -280,7 +280,7 @@ def test_what_is_said_of_losses_on_mnist():
 
 @pytest.mark.slow
 def test_what_is_said_of_a_mark_that_only_the_students_saw():
-    """A teacher keeps its student from it; maps that show it less are no sign that it is used less."""
+    """With a clean teacher a student uses it less; maps that show it less are no sign that it is used less."""
     experiment = load_experiment(ROOT / "models" / "mnist")
     reports = {report.loss: report for report in read_shortcut_reports(experiment) if report.shown_to == "students"}
     rise, gradient = "soft_targets + 20 rise_maps", "soft_targets + 5 input_gradient"

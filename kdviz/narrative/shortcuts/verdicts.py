@@ -75,14 +75,14 @@ def _kept_from(effect: str, change: str) -> str:
     """Of a teacher that does not use the mark."""
     if effect == SHUNS:
         return _(
-            "Its teacher, which does not use the mark, keeps the KD student from the shortcut: its use, less that of "
-            "the same student trained alone, is {change}.",
+            "With its teacher, which does not use the mark, the KD student uses it less than the same student trained "
+            "alone: {change}.",
             change=change,
         )
     if effect == DOES_NOT:
         return _(
-            "Its teacher does not use the mark, and does not keep the KD student from it: its use, less that of the "
-            "same student trained alone, is {change}, where up to {margin} count as none.",
+            "Its teacher does not use the mark, and yet the KD student uses it as much as the same student trained "
+            "alone: {change}, where up to {margin} count as none.",
             change=change,
             margin=number(100 * MARGIN),
         )
@@ -93,8 +93,8 @@ def _kept_from(effect: str, change: str) -> str:
             change=change,
         )
     return _(
-        "One cannot tell whether its teacher, which does not use the mark, keeps the KD student from it: its use, less "
-        "that of the same student trained alone, is {change}.",
+        "One cannot tell whether with its teacher, which does not use the mark, the KD student uses it less than the "
+        "same student trained alone: {change}.",
         change=change,
     )
 

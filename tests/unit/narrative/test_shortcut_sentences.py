@@ -117,9 +117,9 @@ def test_each_condition_has_its_sentence():
     ("difference", "begins"),
     [
         (USED, "Although its teacher does not use the mark, the KD student uses it more"),
-        (UNUSED, "Its teacher does not use the mark, and does not keep the KD student from it"),
-        (OPEN, "One cannot tell whether its teacher, which does not use the mark, keeps"),
-        ((-0.3, -0.4, -0.2), "Its teacher, which does not use the mark, keeps the KD student from the shortcut"),
+        (UNUSED, "Its teacher does not use the mark, and yet the KD student uses it as much as"),
+        (OPEN, "One cannot tell whether with its teacher, which does not use the mark, the KD"),
+        ((-0.3, -0.4, -0.2), "With its teacher, which does not use the mark, the KD student uses it less than"),
     ],
 )
 def test_whether_a_teacher_that_never_saw_it_keeps_the_student_from_it(difference, begins):
