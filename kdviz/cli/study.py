@@ -12,6 +12,7 @@ from kdviz.cli.common.arguments import (
     add_experiment,
     add_reader_options,
     at_least_one,
+    at_least_zero,
     common,
     engine,
     numbers,
@@ -115,7 +116,7 @@ def _add_maps(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--masks", type=at_least_one, metavar="N", help="rise: random masks of a group (default 2000)")
     parser.add_argument("--baseline", help="what a removed pixel becomes (default: black)")
-    parser.add_argument("--seed", type=int, default=0, help="of the choice of images, and of masks")
+    parser.add_argument("--seed", type=at_least_zero, default=0, help="of the choice of images, and of masks")
     parser.add_argument(
         "--chunk", type=at_least_one, metavar="N", help="masked images in a forward pass (default: the fastest)"
     )

@@ -29,6 +29,7 @@ FEWEST = 5
 """Least number of pictures: the value without one of them needs four."""
 
 _COLUMNS = 4096  # features that are converted to float64 at once
+_ROUNDING = 1e-12  # of HSIC, where the largest entry of a kernel is 1
 
 
 class PairMatrix:
@@ -148,8 +149,8 @@ def linear_cka(first: Tensor, second: Tensor) -> float:
 
 
 def _scale(first: Tensor, second: Tensor) -> Tensor:
-    """sqrt(HSIC(K, K) HSIC(L, L)); NaN where one is not above zero: the layer does not vary."""
-    squares = torch.where((first > 0) & (second > 0), first * second, torch.nan)
+    """sqrt(HSIC(K, K) HSIC(L, L)); NaN where one is not above zero, or rounding's: the layer does not vary."""
+    squares = torch.where((first > _ROUNDING) & (second > _ROUNDING), first * second, torch.nan)
     return squares.sqrt()
 
 

@@ -37,11 +37,9 @@ _VERDICTS: Mapping[tuple[str, str], str] = {
     ),
 }
 _BEYOND: Mapping[str, str] = {
-    MORE: N_(
-        "On the same pictures without a shift the difference is {unshifted}: with shifts it is larger, by {beyond}."
-    ),
+    MORE: N_("On the same pictures without a shift the difference is {unshifted}: with shifts it is larger: {beyond}."),
     LESS: N_(
-        "On the same pictures without a shift the difference is {unshifted}: with shifts it is smaller, by {beyond}."
+        "On the same pictures without a shift the difference is {unshifted}: with shifts it is smaller: {beyond}."
     ),
     UNKNOWN: N_(
         "On the same pictures without a shift the difference is {unshifted}; whether shifts change it cannot be told: "
@@ -49,9 +47,9 @@ _BEYOND: Mapping[str, str] = {
     ),
 }
 _BY_SHIFT: Mapping[str, str] = {
-    MORE: N_("better with {shifts}"),
-    LESS: N_("worse with {shifts}"),
-    UNKNOWN: N_("cannot be told with {shifts}"),
+    MORE: N_("it holds better with {shifts}"),
+    LESS: N_("it holds worse with {shifts}"),
+    UNKNOWN: N_("it cannot be told with {shifts}"),
 }
 
 
@@ -95,7 +93,7 @@ def by_shift_sentences(report: ShiftsReport, measure: str) -> list[str]:
     for verdict, text in _BY_SHIFT.items():
         names = [shift_title(name) for name, gain in gains.items() if report.verdict(gain) == verdict]
         parts += [_(text, shifts=listed(names))] if names else []
-    text = N_("Of {count}, with p-values that hold for all together (Holm), it holds: {parts}.")
+    text = N_("Of {count}, with p-values that hold for all together (Holm): {parts}.")
     if measure == AGREEMENT:
         text = N_("Its teacher's answers, of {count} and likewise: {parts}.")
     count = plural("{count} shift", "{count} shifts", len(gains))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kdviz.cli.common.arguments import splits_of
+from kdviz.core.vocabulary import Split
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,9 +45,10 @@ def picture_source(experiment: Experiment, options: argparse.Namespace) -> Pictu
     """
     if experiment.is_imported and options.data:
         return _source_of_files(experiment, options)
-    if options.data or options.split == "bundled" or not (experiment.folder / "samples.parquet").is_file():
+    is_kept = (experiment.folder / "samples.parquet").is_file()
+    if options.data or options.split == "bundled" or not (is_kept or experiment.is_imported):
         return _source_of_split(experiment, options)
-    return _source_of_stored(experiment)
+    return _source_of_stored(experiment, options)
 
 
 def random_pictures(experiment: Experiment, options: argparse.Namespace, count: int) -> LabelledImages:
@@ -85,11 +87,10 @@ def _source_of_files(experiment: Experiment, options: argparse.Namespace) -> Pic
 
 def _source_of_split(experiment: Experiment, options: argparse.Namespace) -> PictureSource:
     from kdviz.core.resizing import fitted_region
-    from kdviz.data import bundled_digits
     from kdviz.data.regions import FileSizes
     from kdviz.studies.regions.pictures import taken_from
 
-    splits = bundled_digits() if options.split == "bundled" else splits_of(experiment, options)
+    splits = _bundled(experiment) if options.split == "bundled" else splits_of(experiment, options)
     if options.split not in splits:
         options.wrong_usage(f"argument --split: there are {', '.join(splits)}")
     samples, size = splits[options.split], experiment.input.size
@@ -101,7 +102,28 @@ def _source_of_split(experiment: Experiment, options: argparse.Namespace) -> Pic
     return PictureSource(names, sizes, taken_from(samples), lambda mask: fitted_region(mask, size))
 
 
-def _source_of_stored(experiment: Experiment) -> PictureSource:
+def _bundled(experiment: Experiment) -> Mapping[str, LabelledImages]:
+    """The digits that come with kdviz.
+
+    Raises:
+        DatasetError: The experiment's models were not made for them.
+    """
+    from kdviz.core.errors import DatasetError
+    from kdviz.data import bundled_digits
+
+    splits = bundled_digits()
+    digits = splits["bundled"]
+    shape = experiment.input.channels, *experiment.input.size
+    if tuple(digits.images.shape[1:]) != shape or list(digits.classes) != list(experiment.classes):
+        raise DatasetError(
+            "The bundled pictures are MNIST's digits, and '{folder}' has other classes or another input; name its data "
+            "with --data.",
+            folder=experiment.folder,
+        )
+    return splits
+
+
+def _source_of_stored(experiment: Experiment, options: argparse.Namespace) -> PictureSource:
     """The pictures that are kept in the experiment, which are regions' own pictures: those that the models see."""
     import numpy as np
 
@@ -109,6 +131,8 @@ def _source_of_stored(experiment: Experiment) -> PictureSource:
     from kdviz.studies.regions.pictures import taken_from
 
     samples = stored_samples(experiment)
+    if options.split not in (Split.TEST, samples.split):
+        options.wrong_usage(f"argument --split: of '{experiment.folder}' only {samples.split} is kept; name --data")
     names = samples.names or tuple(map(str, range(len(samples))))
     numbers = experiment.samples(samples.split).numbers.numpy()
     sizes = dict.fromkeys(names, experiment.input.size)

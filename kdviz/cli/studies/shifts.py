@@ -38,6 +38,9 @@ def study_shifts(options: argparse.Namespace) -> None:
 
     set_threads(options)
     experiment = load_experiment(options.experiment)
+    for name in ("severities", "values"):
+        if getattr(options, name) == []:
+            options.wrong_usage(f"argument --{name}: names none")
     severities = options.severities or list(SEVERITIES)
     for name in options.values or ():  # before any picture is read
         _ = shifts[name]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from itertools import product
 from typing import Any
 
 from kdviz.core.vocabulary import Role
 from kdviz.experiment import Experiment
 from kdviz.metrics.equivalence import ALPHA
 from kdviz.studies.json_values import finite
-from kdviz.studies.shifts.table import ACCURACY, ALL, MEASURES, SECOND, TABLE, UNSHIFTED
+from kdviz.studies.shifts.table import ALL, MEASURES, SECOND, TABLE, UNSHIFTED
 
 MORE, LESS, UNKNOWN = "holds better", "holds worse", "cannot tell"
 """Whether a model is right, or answers as the teacher does, more often than another one on shifted pictures."""
@@ -152,7 +153,8 @@ class ShiftsReport:
     def to_json(self) -> dict[str, Any]:
         """The numbers; None for what is not known."""
         shares = [asdict(share) for share in self.shares]
-        gains = [{**asdict(gain), "verdict": self._said(gain)} for gain in self.gains]
+        # Of single severities there are many, whose p-values do not hold together: nothing is said of them.
+        gains = [{**asdict(gain), "verdict": None if gain.severity else self._said(gain)} for gain in self.gains]
         return finite({"study": "shifts", **self.about, "shares": shares, "differences": gains})
 
     def _said(self, gain: Gain) -> str:
@@ -171,16 +173,19 @@ def read_shifts_report(experiment: Experiment) -> ShiftsReport | None:
     rows = table.to_pylist()
     if any(row["measure"] not in MEASURES or row["value"] is None for row in rows):
         raise TABLE.damaged(experiment)
+    if any(not any(row["measure"] == measure and not row["less"] for row in rows) for measure in MEASURES):
+        raise TABLE.damaged(experiment)
     report = ShiftsReport(
         TABLE.about(table),
         tuple(_share(row) for row in rows if not row["less"]),
         tuple(_gain(row) for row in rows if row["less"]),
     )
     try:
-        for shift in (UNSHIFTED, ALL, *report.shifts):
-            for measure in MEASURES:
-                report.gain(measure, shift)
-        report.gain(ACCURACY, beyond=True)
+        roles = (Role.KD_STUDENT, SECOND) if report.has_second else (Role.KD_STUDENT,)
+        for measure, role in product(MEASURES, roles):
+            report.gain(measure, role=role, beyond=True)
+            for shift in (UNSHIFTED, ALL, *report.shifts):
+                report.gain(measure, shift, role=role)
     except KeyError as error:
         raise TABLE.damaged(experiment) from error
     return report

@@ -115,8 +115,10 @@ class ShiftsStudy:
         """The class that a model gives each picture, (N,)."""
         device, normalise = choose_device(self.device), self.experiment.input.normalise
         with torch.no_grad():
-            parts = [model(normalise(part.to(device))).argmax(1).cpu() for part in images.split(_BATCH)]
-        return torch.cat(parts).numpy()
+            logits = torch.cat([model(normalise(part.to(device))).cpu() for part in images.split(_BATCH)])
+        if not bool(torch.isfinite(logits).all()):
+            raise ModelError("A model gives scores that are NaN or infinite; look at its weights and its input.")
+        return logits.argmax(1).numpy()
 
     def _about(self) -> dict[str, Any]:
         return {
@@ -145,8 +147,17 @@ def second_student(experiment: Experiment, other: Experiment) -> Run:
     for run, of in ((first, experiment), (second, other)):
         if run is None:
             raise ExperimentError("'{folder}' has no student alone.", folder=of.folder)
+        if not run.has_model:
+            raise ExperimentError("Only predictions are known of the student alone of '{folder}'.", folder=of.folder)
     assert first is not None
     assert second is not None
+    if (experiment.dataset, _recipe(first)) != (other.dataset, _recipe(second)):
+        raise SettingError(
+            "The students alone of '{folder}' and '{other}' were trained on other data or by another recipe, so that "
+            "more than the seed makes their difference.",
+            folder=experiment.folder,
+            other=other.folder,
+        )
     if (first.network, experiment.classes, first.spec) != (second.network, other.classes, second.spec):
         raise SettingError(
             "The students alone of '{folder}' and '{other}' have other networks, classes or inputs, so that more than "
@@ -161,6 +172,13 @@ def second_student(experiment: Experiment, other: Experiment) -> Run:
             other=other.folder,
         )
     return second
+
+
+def _recipe(run: Run) -> dict[str, Any]:
+    """What decides a training beside its seed, as it was recorded."""
+    names = ("epochs", "batch_size", "learning_rate", "learning_rate_schedule", "optimizer", "weight_decay")
+    names += ("augment", "label_smoothing", "class_weights", "labelled", "plant")
+    return {name: run.training[name] for name in names if run.training.get(name)}
 
 
 def _require_labelled(samples: LabelledImages) -> None:

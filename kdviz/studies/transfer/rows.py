@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from kdviz.metrics.uncertainty import Difference, simultaneous_level
@@ -15,6 +16,8 @@ Row = dict[str, Any]
 
 def interval_values(difference: Difference, together: int = 1) -> Row:
     """Value and intervals of a row; with ``together`` above 1 all so many intervals hold at once."""
+    if math.isnan(difference.sample_error):  # too few pictures that say something: nothing is known of its chance
+        return {"value": difference.value, "together": together, "count": difference.samples}
     outer, inner = (difference.interval(simultaneous_level(together, level)) for level in (OUTER, INNER))
     ends = {"low": outer[0], "high": outer[1], "inner_low": inner[0], "inner_high": inner[1]}
     return {"value": difference.value, **ends, "together": together, "count": difference.samples}

@@ -131,7 +131,10 @@ class TransferStudy:
         normalise = self.experiment.input.normalise
         try:
             layers = compared_layers(model, normalise(self.samples.images[:2].to(device)))
-            features[role] = features_of(model, self.samples.images, normalise, layers, device)
+            found = features_of(model, self.samples.images, normalise, layers, device)
+            if not all(bool(torch.isfinite(each.values).all()) for each in found):
+                raise ModelError("A model gives features that are NaN or infinite; look at its weights and its input.")
+            features[role] = found
         except ModelError as error:
             self.left_out[role] = error.sentence
 

@@ -77,6 +77,12 @@ def test_a_shift_keeps_shape_and_type_changes_every_picture_and_leaves_the_given
     assert torch.equal(images, before)
 
 
+def test_the_least_blur_is_seen_in_the_smallest_pictures(small_digits):
+    digits = small_digits.images[:20]
+    changed = [shifted(digits, "gaussian_blur", severity) for severity in SEVERITIES]
+    assert all(bool((one != other).any()) for blurred in changed for one, other in zip(blurred, digits, strict=True))
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_higher_severity_changes_more(name):
     images = pictures((3, 32, 32), 40)

@@ -31,8 +31,8 @@ BEGINNINGS = {
     (AGREEMENT, OPEN): "One cannot tell whether it stays closer to its teacher: ",
 }
 ENDS = {
-    MORE: "with shifts it is larger, by +6.00",
-    LESS: "it is smaller, by -3.00",
+    MORE: "with shifts it is larger: +6.00",
+    LESS: "it is smaller: -3.00",
     OPEN: "change it cannot be told: +1",
 }
 NUMBERS = re.compile(r"[-+]?\d+(?:[,.]\d+)*")
@@ -80,12 +80,12 @@ def test_the_same_pictures_without_a_shift_stand_beside_it(values):
 def test_every_shift_is_named_once_with_its_verdict():
     (sentence,) = by_shift_sentences(report(), ACCURACY)
     assert sentence == (
-        "Of 3 shifts, with p-values that hold for all together (Holm), it holds: better with gaussian blur; worse with "
-        "jpeg; cannot be told with scale."
+        "Of 3 shifts, with p-values that hold for all together (Holm): it holds better with gaussian blur; it holds "
+        "worse with jpeg; it cannot be told with scale."
     )
     (sentence,) = by_shift_sentences(report(by_shift=(OPEN,) * 3), AGREEMENT)
     assert sentence == (
-        "Its teacher's answers, of 3 shifts and likewise: cannot be told with gaussian blur, jpeg, scale."
+        "Its teacher's answers, of 3 shifts and likewise: it cannot be told with gaussian blur, jpeg, scale."
     )
 
 

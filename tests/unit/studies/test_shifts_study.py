@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from kdviz.cli import main
-from kdviz.core.errors import DatasetError, ExperimentError, SettingError, UnknownNameError
+from kdviz.core.errors import DatasetError, ExperimentError, ModelError, SettingError, UnknownNameError
 from kdviz.data.shifts.drawing import shifted
 from kdviz.experiment import load_experiment
 from kdviz.models.networks import build_network
@@ -126,9 +126,11 @@ def test_no_verdict_is_given_on_a_difference_that_two_students_alone_have_too(ti
     gains = [report.gain(ACCURACY, shift) for shift in SHIFTS]
     assert [gain.outcome for gain in gains] == [MORE, MORE, LESS]
     assert [report.verdict(gain) for gain in gains] == [UNKNOWN, MORE, LESS]
-    said = {row["shift"]: row["verdict"] for row in report.to_json()["differences"] if row["role"] == SECOND}
+    rows = report.to_json()["differences"]
     assert report.gain(ACCURACY, "fog", role=SECOND).outcome == LESS
-    assert set(said.values()) <= {MORE, LESS, UNKNOWN}
+    assert {row["verdict"] for row in rows if not row["severity"]} <= {MORE, LESS, UNKNOWN}
+    # Of single severities there are many, and their p-values are not those of all of them together.
+    assert {row["verdict"] for row in rows if row["severity"]} == {None}
 
 
 # the whole study ------------------------------------------------------------------------------------------------------
@@ -176,6 +178,9 @@ def test_a_second_student_alone_is_compared_with_the_first(tiny, samples, tmp_pa
     with pytest.raises(SettingError, match="name an experiment of another seed"):
         second_student(tiny, other)
     run = other.runs["student"]
+    run.training["label_smoothing"] = 0.3
+    with pytest.raises(SettingError, match="by another recipe"):
+        second_student(tiny, other)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)
         network = build_network(run.network, classes=10, channels=1, size=(14, 14)).eval()
@@ -194,6 +199,50 @@ def test_a_second_student_alone_is_compared_with_the_first(tiny, samples, tmp_pa
 
 
 # refusals -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lost", ["agreement", "beyond", "second"])
+def test_a_table_that_lacks_rows_is_damaged(tiny, lost):
+    models = {role: [0.5] * ROWS for role in ("teacher", "kd_student", "student", SECOND)}
+    rows = rows_of(answers_of(models, 50))
+    is_lost = {
+        "agreement": lambda row: row["measure"] == AGREEMENT,
+        "beyond": lambda row: row["measure"] == AGREEMENT and row["beyond"],
+        "second": lambda row: row["role"] == SECOND and row["measure"] == AGREEMENT and row["less"],
+    }[lost]
+    TABLE.write(tiny, [row for row in rows if not is_lost(row)], {"pictures": 50})
+    with pytest.raises(ExperimentError, match="damaged"):
+        read_shifts_report(tiny)
+
+
+def test_scores_that_are_no_numbers_are_refused_and_nothing_is_written(tiny, samples):
+    study = ShiftsStudy(tiny, samples.take(torch.arange(5)), ["scale"], [1], device="cpu")
+    with torch.no_grad():
+        next(tiny.runs["student"].on(torch.device("cpu")).parameters()).fill_(torch.nan)
+    with pytest.raises(ModelError, match="NaN or infinite"):
+        list(study.run())
+    assert not tiny.has_table("shifts")
+
+
+@pytest.mark.parametrize(
+    ("options", "said", "code"),
+    [
+        (["--split", "bundled"], "has other classes or another input", 1),
+        (["--split", "train"], "only test is kept", 2),
+        (["--seed", "-1"], "must be at least 0", 2),
+        (["--severities", ","], "--severities: names none", 2),
+    ],
+)
+def test_pictures_that_are_not_there_are_refused(tiny, samples, capsys, options, said, code):
+    tiny.write_samples([samples])
+    command = ["study", "-e", str(tiny.folder), *COMMAND, "--images", "5", *options]
+    if code == 1:
+        assert main(command) == 1
+    else:
+        with pytest.raises(SystemExit) as stopped:
+            main(command)
+        assert stopped.value.code == code
+    assert said in capsys.readouterr().err
 
 
 def test_what_cannot_be_studied_is_refused_in_one_sentence(tiny, samples, tmp_path):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -19,7 +21,7 @@ from kdviz.metrics.distance_correlation import (
 from kdviz.metrics.feature_similarity import Gram
 from kdviz.narrative.results.studies import transfer
 from kdviz.studies.transfer import TransferReport, TransferStudy, read_transfer_report
-from kdviz.studies.transfer.report import NOT_CLOSER
+from kdviz.studies.transfer.report import NOT_CLOSER, UNKNOWN
 from kdviz.studies.transfer.table import RELEVANCE, SCORES, SIMILARITY, UNIQUE
 
 PAIR = ("kd_student", "student")
@@ -107,6 +109,16 @@ def test_without_labels_there_is_no_relevance_and_with_other_layers_nothing_uniq
     assert {entry.measure for entry in report.scores} == {SIMILARITY}
     assert not any(entry.less for entry in report.scores)
     assert score(report, SIMILARITY, "kd_student").value == pytest.approx(1)
+
+
+def test_what_hangs_on_a_single_picture_is_not_told(tiny, samples):
+    """Without one of two pictures of a class nothing varies, so that nothing is known of the score's chance."""
+    few = replace(samples, labels=(torch.arange(60) >= 58).long())
+    entry = score(study(tiny, few), RELEVANCE, "kd_student")
+    assert all(math.isnan(end) for end in (entry.low, entry.high))
+    assert entry.verdict() == UNKNOWN
+    alone = replace(samples, labels=(torch.arange(60) >= 59).long())
+    assert study(tiny, alone).last_score(RELEVANCE, "kd_student") is None  # its variance is rounding alone
 
 
 def test_pictures_of_a_single_class_have_no_relevance(tiny, samples):
