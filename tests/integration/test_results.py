@@ -314,6 +314,34 @@ def test_what_is_said_of_a_mark_that_only_the_students_saw():
     assert "and {}, {} and {} points less of its maps lie inside; no interval holds zero.".format(*less) in said
     readme = " ".join(README.read_text(encoding="utf-8").split())
     assert "its maps show less of the mark, yet it uses the mark more, in each of three seeds" in readme
+    assert (
+        f"by {kd} points of probability where it changes that of the student alone by {alone}, on [CIFAR-10]" in readme
+    )
+
+
+@pytest.mark.slow
+def test_what_is_said_of_marks_on_cifar10():
+    """The maps find each use, a shortcut is inherited, and a clean teacher takes little of it away."""
+    reports = {str(report.shown_to): report for report in read_shortcut_reports(load_experiment(CIFAR10))}
+    uses = {
+        shown_to: [round(100 * report.role(role).use.value) for role in ("kd_student", "student")]
+        for shown_to, report in reports.items()
+    }
+    inherited, kept = reports["random"], reports["students"]
+    said = " ".join((ROOT / "docs" / "results" / "cifar10.md").read_text(encoding="utf-8").split())
+    assert f"raises that class's probability by {uses['random'][0]} points" in said
+    assert inherited.difference("student").use.low > 0
+    assert abs(inherited.role("student").use.high) < 0.05
+    kd, alone = uses["students"]
+    assert f"the KD student uses it by {kd} points where the student alone uses it by {alone}: less" in said
+    assert kept.difference("student").use.high < 0
+    for report in (inherited, kept):
+        for role in ("teacher", "kd_student", "student"):
+            maps, is_used = report.maps_of(role, "rise"), report.role(role).use.low > 0.05
+            assert round(maps.auroc.value, 3) == 1 if is_used else maps.auroc.low < 0.5
+            assert 0.4 < maps.inside.value < 0.6 if is_used else maps.inside.value < 0.05
+    readme = " ".join(README.read_text(encoding="utf-8").split())
+    assert f"#a-shortcut-that-was-planted) by {kd} and {alone};" in readme
 
 
 def test_what_is_said_of_trees():

@@ -84,7 +84,7 @@ def read_incremental_report(experiment: Experiment) -> IncrementalReport | None:
     taught = None
     if NEW_TEACHER in right:
         taught = paired_difference(right[WITHOUT_FORGETTING][1], right[NEW_TEACHER][1])
-    return IncrementalReport(old_classes, accuracies, *differences, taught)
+    return IncrementalReport(old_classes, accuracies, *differences, taught=taught)
 
 
 def _right(rows: list[dict[str, Any]], labels: np.ndarray, old_classes: int) -> tuple[np.ndarray, ...]:
