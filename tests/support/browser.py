@@ -309,6 +309,7 @@ def visit(page: Any, address: str, language: str = ENGLISH) -> None:
     shown = page.get_by_role("heading", level=1)
     if name != NEUTRAL and shown.all_inner_texts() == [heading]:
         forget(page, language)
+    page.wait_for_function(ENDED)  # as in forget()
     page.evaluate(VISIT, address)
     expect(shown).to_have_text(heading)
 
@@ -324,6 +325,7 @@ def forget(page: Any, language: str = ENGLISH) -> None:
 
     with speaking(language):
         heading = _(pages[NEUTRAL].heading)
+    page.wait_for_function(ENDED)  # a script that still runs can write its own address over this one
     page.evaluate(VISIT, f"/{NEUTRAL}?forget=1")
     expect(page.get_by_role("heading", level=1)).to_have_text(heading)
     page.wait_for_function("!location.search.includes('forget')")
