@@ -29,12 +29,12 @@ def with_own_statistics(network: nn.Module) -> Iterator[None]:
     norm would take away, variances grow without bound, and in evaluation mode the network knows nothing any more.
     """
     norms = [module for module in network.modules() if isinstance(module, _BatchNorm) and module.training]
-    momenta = [norm.momentum for norm in norms]
+    kept = [norm.track_running_stats for norm in norms]
     with evaluating(network):
         for norm in norms:
-            norm.training, norm.momentum = True, 0.0
+            norm.training, norm.track_running_stats = True, False
         try:
             yield
         finally:
-            for norm, momentum in zip(norms, momenta, strict=True):
-                norm.momentum = momentum
+            for norm, tracks in zip(norms, kept, strict=True):
+                norm.track_running_stats = tracks

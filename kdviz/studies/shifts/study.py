@@ -17,6 +17,7 @@ from kdviz.core.vocabulary import Role
 from kdviz.data import LabelledImages
 from kdviz.data.shifts.drawing import require_severities, shifted
 from kdviz.data.shifts.registry import SEVERITIES, shifts
+from kdviz.data.shortcuts.planting import KEY as PLANTED
 from kdviz.experiment import Experiment, Run
 from kdviz.studies.shifts.rows import Answers, rows_of
 from kdviz.studies.shifts.table import SECOND, TABLE, UNSHIFTED
@@ -177,7 +178,7 @@ def second_student(experiment: Experiment, other: Experiment) -> Run:
 def _recipe(run: Run) -> dict[str, Any]:
     """What decides a training beside its seed, as it was recorded."""
     names = ("epochs", "batch_size", "learning_rate", "learning_rate_schedule", "optimizer", "weight_decay")
-    names += ("augment", "label_smoothing", "class_weights", "labelled", "plant")
+    names += ("augment", "label_smoothing", "class_weights", "labelled", "train_samples", "unfreeze", PLANTED)
     return {name: run.training[name] for name in names if run.training.get(name)}
 
 

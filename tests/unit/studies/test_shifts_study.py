@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import torch
 from kdviz.cli import main
 from kdviz.core.errors import DatasetError, ExperimentError, ModelError, SettingError, UnknownNameError
 from kdviz.data.shifts.drawing import shifted
+from kdviz.data.shortcuts.planting import KEY
 from kdviz.experiment import load_experiment
 from kdviz.models.networks import build_network
 from kdviz.studies.shifts import ShiftsReport, ShiftsStudy, read_shifts_report, second_student
@@ -178,9 +180,10 @@ def test_a_second_student_alone_is_compared_with_the_first(tiny, samples, tmp_pa
     with pytest.raises(SettingError, match="name an experiment of another seed"):
         second_student(tiny, other)
     run = other.runs["student"]
-    run.training["label_smoothing"] = 0.3
-    with pytest.raises(SettingError, match="by another recipe"):
-        second_student(tiny, other)
+    for differing in ({"label_smoothing": 0.3}, {KEY: {"kind": "patch"}}):
+        changed = replace(other, runs={**other.runs, "student": replace(run, training={**run.training, **differing})})
+        with pytest.raises(SettingError, match="by another recipe"):
+            second_student(tiny, changed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)
         network = build_network(run.network, classes=10, channels=1, size=(14, 14)).eval()
