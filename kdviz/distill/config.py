@@ -258,6 +258,11 @@ class TrainingConfig:
     def _check_features(self) -> None:
         if self.feature_loss:
             check_feature_options(self.feature_loss, self.feature_options)
+        elif self.feature_options:
+            raise SettingError(
+                "There are options of a loss between layers ({options}), and no such loss is named; name it, too.",
+                options=", ".join(self.feature_options),
+            )
         if not 0 <= self.feature_weight < float("inf"):
             raise SettingError(
                 "feature_weight must be at least 0 and finite, got {feature_weight:g}.",

@@ -57,12 +57,14 @@ IMPORTED = "imported"
 MORE_BASELINES = ("blur", "noise")
 """Names of the baselines that are not constant."""
 
-_SWEEPS = ("temperature", "alpha", "teacher_epochs", "loss", "transfer_set", "curves", "study_predictions")
+_SWEEPS = ("temperature", "alpha", "teacher_epochs", "loss", "loss_shifts", "transfer_set")
+_OF_SWEEPS = ("curves", "study_predictions")
 _ATTENTION = ("agreement", "attention", "attention_samples", "faithfulness")
 _REGIONS = ("regions", "region_samples", "shortcuts", "shortcut_samples")
 _TABLES = (
     "predictions",
     *_SWEEPS,
+    *_OF_SWEEPS,
     *_ATTENTION,
     *_REGIONS,
     "cost",

@@ -41,8 +41,9 @@ def damaged_study(experiment: Experiment, study: str) -> ExperimentError:
         study: Name of the table and of the study.
     """
     return ExperimentError(
-        "{study}.parquet of '{folder}' is damaged; make it anew with: kdviz study --study {study}",
-        study=study,
+        "{table}.parquet of '{folder}' is damaged; make it anew with: kdviz study --study {study}",
+        table=study,
+        study=study.replace("_", "-"),
         folder=experiment.folder,
     )
 

@@ -22,7 +22,7 @@ _BLOCK = re.compile(r"(<!-- kdviz results: ([\w-]+) -->\r?\n)(.*?)(<!-- kdviz en
 _BEGIN = "<!-- kdviz results:"
 _TABLES = (
     {name: name for name in ("cost", "shortcuts", "transfer", "shifts", "tree")}
-    | {"attention": "agreement"}
+    | {"attention": "agreement", "loss-shifts": "loss_shifts"}
     | {name: study.table for name, study in STUDIES.items()}
 )
 

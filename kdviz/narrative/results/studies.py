@@ -8,6 +8,7 @@ from kdviz.core.errors import ExperimentError
 from kdviz.core.language import interval_digits, number, percent, signed_interval
 from kdviz.core.vocabulary import Role
 from kdviz.experiment import Experiment
+from kdviz.narrative.loss_shifts import change_text, loss_shift_sentences
 from kdviz.narrative.markdown import table
 from kdviz.narrative.results.sections import NAMES, sections
 from kdviz.narrative.shifts import shift_sentences, shift_title
@@ -15,9 +16,12 @@ from kdviz.narrative.shortcuts.sentences import condition_sentences, shortcut_ti
 from kdviz.narrative.transfer import transfer_sentences
 from kdviz.narrative.tree import tree_sentences
 from kdviz.studies.comparison.judgement import points_interval
+from kdviz.studies.loss_shifts import LossShiftsReport, read_loss_shifts
+from kdviz.studies.loss_shifts.report import REFERENCE
 from kdviz.studies.regions.report import Mean
 from kdviz.studies.shifts import ShiftsReport, read_shifts_report
-from kdviz.studies.shifts.report import Gain
+from kdviz.studies.shifts.report import LESS, MORE, Gain
+from kdviz.studies.shifts.report import UNKNOWN as CANNOT_TELL
 from kdviz.studies.shifts.table import ACCURACY, AGREEMENT, ALL, MEASURES, SECOND, UNSHIFTED
 from kdviz.studies.shortcuts import ShortcutsReport, read_shortcut_reports
 from kdviz.studies.transfer import TransferReport, read_transfer_report
@@ -197,3 +201,34 @@ def _tree_row(comparison: Comparison) -> list[str]:
 def _with_spread(figures: ModelFigures) -> str:
     spread = "" if math.isnan(figures.spread) else f" ± {number(100 * figures.spread, 2)}"
     return percent(figures.accuracy, 2) + spread
+
+
+@sections.register("loss-shifts")
+def loss_shifts(experiment: Experiment) -> str:
+    """Losses on shifted pictures: the sentences, and each loss beside the softened targets."""
+    report = read_loss_shifts(experiment)
+    if report is None:
+        raise ExperimentError(
+            "'{folder}' has no study of losses on shifted pictures; kdviz study --study loss-shifts makes one.",
+            folder=experiment.folder,
+        )
+    titles = ["loss", "right, unshifted", "right, shifted", "less softened targets", "verdict"]
+    titles += ["as the teacher, shifted", "less softened targets", "verdict"]
+    rows = [_loss_row(report, loss) for loss in (*report.losses, None)]
+    return "\n".join(f"- {sentence}" for sentence in loss_shift_sentences(report)) + f"\n\n{table(titles, rows)}\n"
+
+
+def _loss_row(report: LossShiftsReport, loss: str | None) -> list[str]:
+    """Means over severities and shifts, and what the loss has more than the softened targets."""
+    cells = [loss or NAMES[Role.STUDENT], percent(report.share(ACCURACY, loss, UNSHIFTED))]
+    for measure in (ACCURACY, AGREEMENT):
+        cells.append(percent(report.share(measure, loss)))
+        if loss in (None, REFERENCE):
+            cells += ["", ""]
+            continue
+        gain = report.gain(measure, loss, REFERENCE)
+        cells += [change_text(gain), _LOSS_VERDICTS[gain.outcome]]
+    return cells
+
+
+_LOSS_VERDICTS = {MORE: "more often", LESS: "less often", CANNOT_TELL: "cannot tell"}

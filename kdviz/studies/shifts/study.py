@@ -4,29 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import product
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from kdviz.core.devices import choose_device
-from kdviz.core.errors import DatasetError, ExperimentError, ModelError, SettingError
+from kdviz.core.errors import ExperimentError, ModelError, SettingError
 from kdviz.core.vocabulary import Role
 from kdviz.data import LabelledImages
-from kdviz.data.shifts.drawing import require_severities, shifted
+from kdviz.data.shifts.drawing import require_severities
 from kdviz.data.shifts.registry import SEVERITIES, shifts
 from kdviz.data.shortcuts.planting import KEY as PLANTED
 from kdviz.experiment import Experiment, Run
-from kdviz.studies.shifts.rows import Answers, rows_of
-from kdviz.studies.shifts.table import SECOND, TABLE, UNSHIFTED
-
-FEWEST = 2
-"""Pictures of a study, at least: intervals are over pictures."""
+from kdviz.studies.shifts.asking import Asking, require_labelled
+from kdviz.studies.shifts.rows import rows_of
+from kdviz.studies.shifts.table import SECOND, TABLE
 
 _NEEDED = (Role.TEACHER, Role.KD_STUDENT, Role.STUDENT)
-_BATCH = 250
 
 
 @dataclass
@@ -69,7 +63,7 @@ class ShiftsStudy:
         for name in self.names:
             _ = shifts[name]  # an error where it is not known
         require_severities(self.severities)
-        _require_labelled(self.samples)
+        require_labelled(self.samples)
         for role in _NEEDED:
             if role not in self.experiment.runs:
                 raise ExperimentError(
@@ -81,21 +75,8 @@ class ShiftsStudy:
 
     def run(self) -> Iterator[float]:
         """Compute everything and write the table; the share that is done, after each shift and severity."""
-        models = self._models()
-        conditions = [(UNSHIFTED, None), *product(self.names, self.severities)]
-        predicted: dict[str, list[np.ndarray]] = {role: [] for role in models}
-        for number, (name, severity) in enumerate(conditions, 1):
-            images = self.samples.images
-            images = images if severity is None else shifted(images, name, severity, self.seed)
-            for role, model in models.items():
-                predicted[role].append(self._answers(model, images))
-            yield number / (len(conditions) + 1)
-        answers = Answers(
-            {role: np.stack(rows) for role, rows in predicted.items()},
-            self.samples.labels.numpy(),
-            tuple(self.names),
-            tuple(self.severities),
-        )
+        asking = Asking(self.samples, self.names, self.severities, self.seed, self.experiment.input, self.device)
+        answers = yield from asking.ask(self._models())
         TABLE.write(self.experiment, rows_of(answers), self._about())
         yield 1.0
 
@@ -111,15 +92,6 @@ class ShiftsStudy:
                     raise
                 self.left_out[role] = error.sentence
         return models
-
-    def _answers(self, model: nn.Module, images: Tensor) -> np.ndarray:
-        """The class that a model gives each picture, (N,)."""
-        device, normalise = choose_device(self.device), self.experiment.input.normalise
-        with torch.no_grad():
-            logits = torch.cat([model(normalise(part.to(device))).cpu() for part in images.split(_BATCH)])
-        if not bool(torch.isfinite(logits).all()):
-            raise ModelError("A model gives scores that are NaN or infinite; look at its weights and its input.")
-        return logits.argmax(1).numpy()
 
     def _about(self) -> dict[str, Any]:
         return {
@@ -180,14 +152,3 @@ def _recipe(run: Run) -> dict[str, Any]:
     names = ("epochs", "batch_size", "learning_rate", "learning_rate_schedule", "optimizer", "weight_decay")
     names += ("augment", "label_smoothing", "class_weights", "labelled", "train_samples", "unfreeze", PLANTED)
     return {name: run.training[name] for name in names if run.training.get(name)}
-
-
-def _require_labelled(samples: LabelledImages) -> None:
-    if len(samples) < FEWEST:
-        raise DatasetError(
-            "A study of shifts needs at least {fewest} pictures, and there are {count}.",
-            fewest=FEWEST,
-            count=len(samples),
-        )
-    if bool((samples.labels < 0).any()):
-        raise DatasetError("A study of shifts needs the class of each picture, and some of these have none.")

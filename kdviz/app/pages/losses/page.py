@@ -13,6 +13,7 @@ from kdviz.app.library import OpenExperiment
 from kdviz.app.links import page_link
 from kdviz.app.page_header import heading
 from kdviz.app.pages.losses import PAGE
+from kdviz.app.pages.losses.shifted import show_shifted
 from kdviz.app.texts import download, plain, say_missing, together
 from kdviz.app.widgets.chart import chart_downloads, show_chart
 from kdviz.core.errors import ExperimentError
@@ -43,12 +44,14 @@ def page() -> None:
     comparison = _comparison(opened)
     if comparison is None:
         _show_missing(opened)
+        show_shifted(opened)
         return
     st.markdown(f"**{plain(together(verdict_sentences(comparison)))}**")
     st.markdown("\n".join(f"- {plain(sentence)}" for sentence in further_sentences(comparison)))
     _show_chart(opened, comparison)
     _show_table(opened, comparison)
     st.markdown(f":gray[**{_('Limits')}** {plain(together(limit_sentences(comparison)))}]")
+    show_shifted(opened)
     with st.container(horizontal=True):
         page_link("temperature", _("Everything about their accuracy"), "device_thermostat", {"study": STUDY})
         page_link("attention", _("Everything about their maps, with controls"), "visibility", {"study": STUDY})
