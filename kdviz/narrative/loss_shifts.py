@@ -147,15 +147,12 @@ def _by_shift(report: LossShiftsReport, loss: str) -> list[str]:
     count = plural("{count} shift", "{count} shifts", len(outcomes))
     if not parts:
         return [_("Of none of {count} it can be told, with p-values that hold for all together (Holm).", count=count)]
-    return [
-        _(
+    text = N_("Of {count}, with p-values that hold for all together (Holm): {parts}.")
+    if len(named[MORE]) + len(named[LESS]) < len(outcomes):
+        text = N_(
             "Of {count}, with p-values that hold for all together (Holm): {parts}; of the others it cannot be told."
-            if len(named[MORE]) + len(named[LESS]) < len(outcomes)
-            else N_("Of {count}, with p-values that hold for all together (Holm): {parts}."),
-            count=count,
-            parts=listed(parts, N_("; ")),
         )
-    ]
+    return [_(text, count=count, parts=listed(parts, N_("; ")))]
 
 
 def _change(gain: LossGain) -> str:

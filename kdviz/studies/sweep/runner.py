@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from kdviz.core.devices import choose_device
 from kdviz.core.errors import ExperimentError, SettingError
@@ -272,18 +272,32 @@ class Sweep:
 
     @cached_property
     def _teacher_logits(self) -> Mapping[str, Tensor]:
-        """Split -> logits of the experiment's teacher."""
+        """Split -> logits of the experiment's teacher; each split's are computed when they are first asked for."""
         if self.material.answers is not None:
             return self.material.answers
-        teacher, normalise = self.experiment.runs[Role.TEACHER], self.experiment.input.normalise
-        device, network = self.config.device, teacher.on(choose_device(self.config.device))
-        return {
-            # Those of the training samples are only learned from; reported ones must not depend on bfloat16.
-            name: predict_logits(
-                network, samples, normalise, device=device, bf16="auto" if name == Split.TRAIN else "off"
-            )
-            for name, samples in self.material.splits.items()
-        }
+        teacher = self.experiment.runs[Role.TEACHER].on(choose_device(self.config.device))
+        return _Answers(teacher, self.material.splits, self.experiment.input.normalise, self.config.device)
+
+
+class _Answers(dict[str, Tensor]):
+    """Split -> logits of a model; the training split, the largest, is asked only where something is learned from it."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        splits: Mapping[str, LabelledImages],
+        normalise: Callable[[Tensor], Tensor],
+        device: str,
+    ):
+        super().__init__()
+        self._model, self._splits, self._normalise, self._device = model, splits, normalise, device
+
+    def __missing__(self, split: str) -> Tensor:
+        # Those of the training samples are only learned from; reported ones must not depend on bfloat16.
+        bf16 = "auto" if split == Split.TRAIN else "off"
+        samples = self._splits[split]
+        self[split] = predict_logits(self._model, samples, self._normalise, device=self._device, bf16=bf16)
+        return self[split]
 
 
 __all__ = [
