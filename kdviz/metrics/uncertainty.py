@@ -41,7 +41,8 @@ LEVEL = 0.95
 Part = tuple[Any, float]
 """The variance of the mean that one source of chance causes (>= 0, a number or an array), and its degrees of freedom.
 
-A variance of NaN is unknown and left out: the interval then says nothing about that source."""
+A variance of NaN is unknown and left out: the interval then says nothing about that source. Where all are unknown the
+interval is, too: its ends and the p-value are NaN."""
 
 _SPARED = 0.05
 _EXPLAINED, _EXPLAINED_BY_TWO = 0.45, 0.25  # probabilities of the quantile in the module's docstring, at .95
@@ -66,7 +67,9 @@ def interval_of(value: Any, parts: Sequence[Part], level: float = LEVEL, shared:
 
 
 def half_width(parts: Sequence[Part], level: float = LEVEL, shared: Any = 0.0) -> Any:
-    """Half of the width of :func:`interval_of`; 0 without any variance."""
+    """Half of the width of :func:`interval_of`; 0 without any variance, and NaN where no variance is known."""
+    if _nothing_known(parts):
+        return float("nan")
     ratio = min(1.0, (1 - level) / (1 - LEVEL))
     widths = [
         np.where(proven > ratio, stdtrit(degrees, (1 + level) / 2) * error, 0.0)
@@ -82,6 +85,8 @@ def p_value_of(value: Any, parts: Sequence[Part], shared: Any = 0.0) -> Any:
 
 def p_value_above(value: Any, parts: Sequence[Part], shared: Any = 0.0) -> Any:
     """One-sided p-value of "the mean is not above 0": below alpha where the interval at 1 - 2 * alpha is above 0."""
+    if _nothing_known(parts):
+        return _plain(np.full(np.shape(value), np.nan))
     # Without any variance a value above 0 is certain, and a value of 0 is no evidence.
     certain = np.where(np.asarray(value) > 0, np.inf, -np.inf)
     bounds = []
@@ -90,6 +95,11 @@ def p_value_above(value: Any, parts: Sequence[Part], shared: Any = 0.0) -> Any:
         # A part that sets a bound only at levels above 1 - .05 * proven sets none for a larger alpha of both sides.
         bounds.append(np.where(proven > 1, tail, np.minimum(tail, proven * (1 - LEVEL) / 2)))
     return _plain(np.max(np.broadcast_arrays(*bounds), axis=0) if bounds else np.where(certain > 0, 0.0, 1.0))
+
+
+def _nothing_known(parts: Sequence[Part]) -> bool:
+    """Whether there are sources of chance, and of none of them the variance is known."""
+    return bool(parts) and all(np.all(np.isnan(np.asarray(variance, float))) for variance, _ in parts)
 
 
 def _bounds(parts: Sequence[Part], shared: Any) -> list[tuple[np.ndarray, Any, Any]]:

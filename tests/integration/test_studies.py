@@ -105,6 +105,24 @@ def logits_of(experiment, row, end="") -> np.ndarray:
 # the tables -----------------------------------------------------------------------------------------------------------
 
 
+
+def test_the_teacher_is_asked_about_each_split_once_and_about_training_pictures_only_to_be_learned_from(
+    sweep, monkeypatch
+):
+    asked = []
+
+    def spy(model, samples, *rest, **more):
+        asked.append(samples.split)
+        return predict_logits(model, samples, *rest, **more)
+
+    monkeypatch.setattr("kdviz.studies.sweep.runner.predict_logits", spy)
+    finish(sweep(seeds=[0]))
+    assert sorted(asked) == ["test", "train", "validation"]
+    asked.clear()
+    finish(sweep(values=[1.0, 4.0, 9.0], seeds=[0]))  # the logits to learn from are kept
+    assert sorted(asked) == ["test", "validation"]
+
+
 @EVERY
 def test_a_study_has_its_rows(finished, name):
     table = finished.table(STUDIES[name].table)

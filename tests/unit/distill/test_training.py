@@ -107,9 +107,10 @@ def test_views_are_seen_in_turn_each_with_its_own_logits(split, monkeypatch):
         ({"views": -1}, "at least 0, got -1"),
         ({"views": 2}, "name with augment"),
         ({"views": 2, "augment": "flip,mixup"}, "mixes those of a batch"),
+        ({"feature_options": {"every": 2.0}}, r"options of a loss between layers \(every\), and no such loss is named"),
     ],
 )
-def test_views_that_make_no_sense(settings, match):
+def test_settings_that_make_no_sense(settings, match):
     with pytest.raises(SettingError, match=match):
         replace(CONFIG, **settings)
 

@@ -10,7 +10,7 @@ from scipy import stats
 from scipy.special import expit
 
 from kdviz.metrics import holm, interval_of, p_value_of, paired_difference, simultaneous_intervals, simultaneous_level
-from kdviz.metrics.uncertainty import crossed_variances, half_width, shared_variance
+from kdviz.metrics.uncertainty import crossed_variances, half_width, p_value_above, shared_variance
 
 SAMPLES = 400
 SEEDS, RATIOS = [2, 3, 5], [0.03, 0.3, 1.0, 3.0, 30.0]
@@ -342,3 +342,11 @@ def test_shares_differ_by_no_more_than_all():
     difference = paired_difference(right, wrong)
     assert (difference.value, difference.low) == (pytest.approx(-0.9), -1.0)
     assert difference.interval(0.95)[0] < -1.0  # which the bound is for
+
+
+def test_what_is_unknown_of_every_source_is_not_certain():
+    """An interval of no width, and a p-value of 0, would say the opposite of what is known."""
+    unknown = [(float("nan"), 9), (float("nan"), 2)]
+    assert np.isnan(interval_of(0.3, unknown)).all()
+    assert np.isnan([p_value_of(0.3, unknown), p_value_above(0.3, unknown)]).all()
+    assert interval_of(0.3, []) == (0.3, 0.3)  # nothing varies: this one is certain
