@@ -1,0 +1,363 @@
+"""Do the models in this folder answer here as they did where they were exported, and how long do they take?
+
+``python check.py`` asks every model for its answers to the pictures in check.npz and compares them with the recorded
+ones: bit for bit, or by how much they differ. ``python check.py --time`` measures time, memory and energy on this
+device and prints one line of JSON, which ``kdviz profile -e EXPERIMENT --from FILE`` reads.
+
+It needs Python 3.9 or newer, numpy and onnxruntime (for the files of OpenVINO: openvino), and nothing else.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import platform
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(_variable, "1")  # numpy's own threads would disturb those that are measured
+
+import numpy as np
+
+HERE = Path(__file__).resolve().parent
+TOLERANCE = 1e-4  # of the largest score: what other processors round differently
+BURST_SECONDS, MOST_CALLS = 0.01, 40  # the turn of a model in a round: as many calls as fit, at least one
+FEWEST_ROUNDS, MOST_ROUNDS = 9, 60
+ENERGY_SECONDS = 1.0  # the counters of a processor are too coarse for single calls
+RAPL = Path("/sys/class/powercap/intel-rapl:0")
+
+
+class Damaged(Exception):
+    """The folder is not whole; the text says why."""
+
+
+# reading the folder
+
+
+def described():
+    """The content of export.json, after a check that no file was changed."""
+    about = _read_json("export.json")
+    for name, file in about["files"].items():
+        if hashlib.sha256(_read(name)).hexdigest() != file["sha256"]:
+            raise Damaged(f"{name} is not the file that was exported; copy the folder again.")
+    return about
+
+
+def recorded():
+    """The pictures of check.npz, uint8 (n, height, width, channels), and file -> recorded scores (n, classes)."""
+    try:
+        with np.load(HERE / "check.npz", allow_pickle=False) as arrays:
+            scores = {name[len("scores ") :]: arrays[name] for name in arrays.files if name.startswith("scores ")}
+            return arrays["pictures"], scores
+    except (OSError, ValueError, KeyError) as error:
+        raise Damaged("check.npz is missing or damaged; copy the folder again.") from error
+
+
+def _read_json(name):
+    try:
+        return json.loads(_read(name))
+    except ValueError as error:
+        raise Damaged(f"{name} is damaged; copy the folder again.") from error
+
+
+def _read(name):
+    try:
+        return (HERE / name).read_bytes()
+    except OSError as error:
+        raise Damaged(f"{name} is missing; copy the folder again.") from error
+
+
+# running models
+
+
+def prepared(about, pictures):
+    """The models' input: the pictures themselves where the files prepare them, else scaled and normalised."""
+    if about["preprocessing"] == "inside":
+        return pictures
+    mean, std = (np.float32(about["input"][name]) for name in ("mean", "std"))
+    return np.ascontiguousarray(((np.float32(pictures) / np.float32(255) - mean) / std).transpose(0, 3, 1, 2))
+
+
+def opened(name, threads):
+    """A function from a batch to scores (n, classes), of a file in this folder."""
+    if name.endswith(".xml"):
+        return _opened_by_openvino(name, threads)
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise Damaged("onnxruntime is missing; install it with: pip install onnxruntime") from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(str(HERE / name), options, providers=["CPUExecutionProvider"])
+    source, output = session.get_inputs()[0], session.get_outputs()[0].name
+    kind = {"tensor(uint8)": np.uint8, "tensor(float16)": np.float16, "tensor(double)": np.float64}
+    dtype = kind.get(source.type, np.float32)
+    return lambda batch: session.run([output], {source.name: batch.astype(dtype, copy=False)})[0]
+
+
+def _opened_by_openvino(name, threads):
+    import openvino
+
+    core = openvino.Core()
+    settings = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32"}
+    request = core.compile_model(str(HERE / name), "CPU", settings).create_infer_request()
+    return lambda batch: request.infer([batch])[0]
+
+
+def runs_here(name):
+    """Whether the package that a file needs is installed; that of ONNX files always has to be."""
+    if not name.endswith(".xml"):
+        return True
+    try:
+        import openvino  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+# checking
+
+
+def check(about):
+    """Print how each model's answers compare with the recorded ones; return the exit status."""
+    pictures, scores = recorded()
+    inputs, same = prepared(about, pictures), True
+    for name in about["files"]:
+        if not runs_here(name):
+            print(f"{name}: not checked, since openvino is not installed here.")
+            continue
+        run = opened(name, 1)
+        here = np.concatenate([run(inputs[index : index + 1]) for index in range(len(inputs))])
+        text, as_recorded = compared(here, scores[name])
+        print(f"{name}: {text}")
+        same = same and as_recorded
+    return 0 if same else 1
+
+
+def compared(here, there):
+    """A sentence on how scores (n, classes) differ from the recorded ones, and whether they are the same answers."""
+    if here.shape != there.shape:
+        return f"scores of shape {here.shape} instead of {there.shape}: DIFFERENT MODEL.", False
+    if np.array_equal(here, there):
+        return f"{len(there)} of {len(there)} answers are the same, bit for bit.", True
+    difference, others = float(np.abs(here - there).max()), int((here.argmax(1) != there.argmax(1)).sum())
+    limit = TOLERANCE * max(1.0, float(np.abs(there).max()))
+    text = f"{len(there) - others} of {len(there)} answers are the same; scores differ by up to {difference:.2g}"
+    if others == 0 and difference <= limit:
+        return f"{text}, as another processor or version rounds.", True
+    return f"{text}: MORE than rounding explains ({limit:.2g}).", False
+
+
+# measuring
+
+
+def measured(about, options):
+    """A document on this device and what each model needs on it, for each number of threads and batch size."""
+    pictures, _ = recorded()
+    inputs, names = prepared(about, pictures), [name for name in about["files"] if runs_here(name)]
+    rows = []
+    for threads in options.threads:
+        times, calls = _times(names, inputs, threads, options)
+        for (name, batch), rounds in times.items():
+            row = {"file": name, "threads": threads, "batch": batch, "times_ms": rounds, "calls": calls[name, batch]}
+            row["memory_bytes"] = _memory(name, threads, batch)
+            row["energy_mj"] = _energy(name, inputs, threads, batch) if options.energy else None
+            rows.append({**row, **_limits(about, name, threads, batch)})
+    return {"kdviz_times": 1, "device": device(options.name), "export": about, "rows": rows}
+
+
+def device(name):
+    import onnxruntime
+
+    return {
+        "machine": name or processor(),
+        "cores": os.cpu_count() or 1,
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "onnxruntime": onnxruntime.__version__,
+        "measured": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
+def processor():
+    """The processor's name, as far as the system tells."""
+    for path, key in (("/proc/device-tree/model", ""), ("/proc/cpuinfo", "model name")):
+        try:
+            lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
+            continue
+        for line in lines:
+            if line.startswith(key) and line.strip("\0 "):
+                return line.split(":")[-1].strip("\0 ")
+    return platform.processor() or platform.machine() or "CPU"
+
+
+def _batch_of(inputs, count):
+    return np.ascontiguousarray(inputs[np.arange(count) % len(inputs)])
+
+
+def _times(names, inputs, threads, options):
+    """(file, batch) -> milliseconds of each round, and calls in a round; every model has its turn in every round."""
+    runs, times, calls = {}, {}, {}
+    for name in names:
+        run = opened(name, threads)
+        for batch in options.batches:
+            data = _batch_of(inputs, batch)
+            runs[name, batch], times[name, batch] = (run, data), []
+            run(data)  # warm-up: allocates memory
+            start = time.perf_counter()
+            run(data)
+            spent = max(time.perf_counter() - start, 1e-9)
+            calls[name, batch] = int(min(MOST_CALLS, max(1, BURST_SECONDS / spent)))
+    order, start, done, source = list(runs), time.monotonic(), 0, random.Random(0)
+    while done < MOST_ROUNDS and (done < FEWEST_ROUNDS or time.monotonic() - start < options.seconds):
+        source.shuffle(order)
+        for key in order:
+            run, data = runs[key]
+            run(data)  # fills the caches again
+            times[key].append(_median_ms(run, data, calls[key]))
+        done += 1
+    return times, calls
+
+
+def _median_ms(run, data, count):
+    spent = []
+    for _ in range(count):
+        start = time.perf_counter()
+        run(data)
+        spent.append(time.perf_counter() - start)
+    return 1000 * float(np.median(spent))
+
+
+def _memory(name, threads, batch):
+    """The peak memory in bytes of a process that runs this model alone; None where the system does not tell."""
+    command = [sys.executable, str(HERE / "check.py"), "--memory-of", name, "--threads", str(threads)]
+    done = subprocess.run([*command, "--batches", str(batch)], capture_output=True, text=True, check=False)
+    text = done.stdout.strip()
+    return int(text) if done.returncode == 0 and text.isdecimal() else None
+
+
+def peak_memory():
+    """The largest resident memory of this process so far, in bytes; None where the system does not tell."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+        return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))
+    except (OSError, StopIteration, ValueError, IndexError):
+        pass
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
+
+
+def _energy(name, inputs, threads, batch):
+    """Millijoules of the whole processor for a call (RAPL); None where it is not told, or only to administrators."""
+    if _joules() is None:
+        return None
+    run, data, calls = opened(name, threads), _batch_of(inputs, batch), 0
+    run(data)
+    before, start = _joules(), time.perf_counter()
+    while time.perf_counter() - start < ENERGY_SECONDS:
+        run(data)
+        calls += 1
+    after = _joules()
+    if before is None or after is None or after <= before:  # the counter began again at zero
+        return None
+    return 1000 * (after - before) / calls
+
+
+def _joules():
+    try:
+        return int((RAPL / "energy_uj").read_text()) / 1e6
+    except (OSError, ValueError):
+        return None
+
+
+def _limits(about, name, threads, batch):
+    """The least milliseconds of a call by the processor's limits, as far as a float32 model has them.
+
+    A matrix product of 768 x 768 says how fast it multiplies, and a vector times a matrix of the model's size how fast
+    it reads weights; both run in the same runtime with as many threads.
+    """
+    if "limit.onnx" not in about["others"] or about["files"][name]["form"] != "onnx" or not about.get("flops"):
+        return {}
+    multiply = opened_limit(threads)
+    side = 768
+    square = np.ones((side, side), np.float32)
+    flops_per_ms = 2 * side**3 / _best_ms(multiply, square, square)
+    columns = max(1, about["files"][name]["bytes"] // (4 * side))
+    weights = np.ones((side, columns), np.float32)
+    bytes_per_ms = weights.nbytes / _best_ms(multiply, square[:1], weights)
+    arithmetic = batch * about["flops"] / flops_per_ms
+    return {"arithmetic_ms": arithmetic, "reading_ms": about["files"][name]["bytes"] / bytes_per_ms}
+
+
+def opened_limit(threads):
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(str(HERE / "limit.onnx"), options, providers=["CPUExecutionProvider"])
+    return lambda left, right: session.run(None, {"left": left, "right": right})
+
+
+def _best_ms(multiply, left, right):
+    """The shortest of at least five calls: the processor's limit, not its average."""
+    spent, begun = [], time.perf_counter()
+    while len(spent) < 5 or (time.perf_counter() - begun < 0.3 and len(spent) < 200):
+        start = time.perf_counter()
+        multiply(left, right)
+        spent.append(time.perf_counter() - start)
+    return 1000 * min(spent)
+
+
+# the command
+
+
+def _numbers(text):
+    values = [int(part) for part in text.split(",")]
+    if min(values) < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return values
+
+
+def _options():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--time", action="store_true", help="measure, and print one line of JSON for kdviz profile")
+    parser.add_argument("--name", default="", help="this device's name in the tables (default: its processor's)")
+    parser.add_argument("--threads", type=_numbers, default=[1], help="CPU threads, one or several, such as 1,2")
+    parser.add_argument("--batches", type=_numbers, default=[1, 8], help="pictures in a call (default: 1,8)")
+    parser.add_argument("--seconds", type=float, default=10.0, help="of measuring times, for each number of threads")
+    parser.add_argument("--no-energy", dest="energy", action="store_false", help="leave energy away, which takes time")
+    parser.add_argument("--memory-of", metavar="FILE", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def main():
+    options = _options()
+    try:
+        if options.memory_of:
+            pictures, _ = recorded()
+            inputs = prepared(_read_json("export.json"), pictures)
+            opened(options.memory_of, options.threads[0])(_batch_of(inputs, options.batches[0]))
+            print(peak_memory() or "")
+            return 0
+        about = described()
+        if not options.time:
+            return check(about)
+        print(json.dumps(measured(about, options)))
+    except Damaged as problem:
+        print(f"check.py: {problem}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
