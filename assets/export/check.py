@@ -2,7 +2,7 @@
 
 ``python check.py`` asks every model for its answers to the pictures in check.npz and compares them with the recorded
 ones: bit for bit, or by how much they differ. ``python check.py --time`` measures time, memory and energy on this
-device and prints one line of JSON, which ``kdviz profile -e EXPERIMENT --from FILE`` reads.
+device and prints a line of JSON, which ``kdviz profile -e EXPERIMENT --from FILE`` reads.
 
 It needs Python 3.9 or newer, numpy and onnxruntime (for the files of OpenVINO: openvino), and nothing else.
 """
@@ -38,37 +38,42 @@ class Damaged(Exception):
 # reading the folder
 
 
-def described():
+def described(folder):
     """The content of export.json, after a check that no file was changed."""
-    about = _read_json("export.json")
-    for name, file in about["files"].items():
-        if hashlib.sha256(_read(name)).hexdigest() != file["sha256"]:
+    about = _read_json(folder / "export.json")
+    known = {name: file["sha256"] for name, file in about["files"].items()}
+    known.update({name: digest for name, digest in about["others"].items() if name.endswith((".bin", ".npz"))})
+    for name, digest in known.items():
+        if hashlib.sha256(_read(folder / name)).hexdigest() != digest:
             raise Damaged(f"{name} is not the file that was exported; copy the folder again.")
     return about
 
 
-def recorded():
+def recorded(folder):
     """The pictures of check.npz, uint8 (n, height, width, channels), and file -> recorded scores (n, classes)."""
     try:
-        with np.load(HERE / "check.npz", allow_pickle=False) as arrays:
+        with np.load(folder / "check.npz", allow_pickle=False) as arrays:
             scores = {name[len("scores ") :]: arrays[name] for name in arrays.files if name.startswith("scores ")}
             return arrays["pictures"], scores
     except (OSError, ValueError, KeyError) as error:
         raise Damaged("check.npz is missing or damaged; copy the folder again.") from error
 
 
-def _read_json(name):
+def _read_json(path):
     try:
-        return json.loads(_read(name))
-    except ValueError as error:
-        raise Damaged(f"{name} is damaged; copy the folder again.") from error
+        document = json.loads(_read(path))
+        if isinstance(document["files"], dict) and isinstance(document["others"], dict):
+            return document
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise Damaged(f"{path.name} is damaged; copy the folder again.")
 
 
-def _read(name):
+def _read(path):
     try:
-        return (HERE / name).read_bytes()
+        return path.read_bytes()
     except OSError as error:
-        raise Damaged(f"{name} is missing; copy the folder again.") from error
+        raise Damaged(f"'{path}' is missing; copy the folder again.") from error
 
 
 # running models
@@ -82,10 +87,10 @@ def prepared(about, pictures):
     return np.ascontiguousarray(((np.float32(pictures) / np.float32(255) - mean) / std).transpose(0, 3, 1, 2))
 
 
-def opened(name, threads):
-    """A function from a batch to scores (n, classes), of a file in this folder."""
-    if name.endswith(".xml"):
-        return _opened_by_openvino(name, threads)
+def opened(path, threads):
+    """A function from a batch to scores (n, classes), of a model file."""
+    if path.suffix == ".xml":
+        return _opened_by_openvino(path, threads)
     try:
         import onnxruntime
     except ImportError as error:
@@ -93,19 +98,19 @@ def opened(name, threads):
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(str(HERE / name), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     source, output = session.get_inputs()[0], session.get_outputs()[0].name
     kind = {"tensor(uint8)": np.uint8, "tensor(float16)": np.float16, "tensor(double)": np.float64}
     dtype = kind.get(source.type, np.float32)
     return lambda batch: session.run([output], {source.name: batch.astype(dtype, copy=False)})[0]
 
 
-def _opened_by_openvino(name, threads):
+def _opened_by_openvino(path, threads):
     import openvino
 
     core = openvino.Core()
     settings = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32"}
-    request = core.compile_model(str(HERE / name), "CPU", settings).create_infer_request()
+    request = core.compile_model(str(path), "CPU", settings).create_infer_request()
     return lambda batch: request.infer([batch])[0]
 
 
@@ -125,13 +130,13 @@ def runs_here(name):
 
 def check(about):
     """Print how each model's answers compare with the recorded ones; return the exit status."""
-    pictures, scores = recorded()
+    pictures, scores = recorded(HERE)
     inputs, same = prepared(about, pictures), True
     for name in about["files"]:
         if not runs_here(name):
             print(f"{name}: not checked, since openvino is not installed here.")
             continue
-        run = opened(name, 1)
+        run = opened(HERE / name, 1)
         here = np.concatenate([run(inputs[index : index + 1]) for index in range(len(inputs))])
         text, as_recorded = compared(here, scores[name])
         print(f"{name}: {text}")
@@ -156,19 +161,25 @@ def compared(here, there):
 # measuring
 
 
-def measured(about, options):
-    """A document on this device and what each model needs on it, for each number of threads and batch size."""
-    pictures, _ = recorded()
-    inputs, names = prepared(about, pictures), [name for name in about["files"] if runs_here(name)]
-    rows = []
+def measured(options):
+    """For each folder a document on this device, and what each model needs on it.
+
+    All models of all folders have their turns in the same rounds, so that their times can be compared.
+    """
+    folders = [HERE, *(Path(name).resolve() for name in options.beside)]
+    abouts = {folder: described(folder) for folder in folders}
+    inputs = {folder: prepared(about, recorded(folder)[0]) for folder, about in abouts.items()}
+    models = [folder / name for folder, about in abouts.items() for name in about["files"] if runs_here(name)]
+    here = device(options.name)
+    rows = {folder: [] for folder in folders}
     for threads in options.threads:
-        times, calls = _times(names, inputs, threads, options)
-        for (name, batch), rounds in times.items():
-            row = {"file": name, "threads": threads, "batch": batch, "times_ms": rounds, "calls": calls[name, batch]}
-            row["memory_bytes"] = _memory(name, threads, batch)
-            row["energy_mj"] = _energy(name, inputs, threads, batch) if options.energy else None
-            rows.append({**row, **_limits(about, name, threads, batch)})
-    return {"kdviz_times": 1, "device": device(options.name), "export": about, "rows": rows}
+        times, calls = _times(models, inputs, threads, options)
+        for (path, batch), rounds in times.items():
+            row = {"file": path.name, "threads": threads, "batch": batch, "times_ms": rounds}
+            row.update(calls=calls[path, batch], memory_bytes=_memory(path, threads, batch))
+            row["energy_mj"] = _energy(path, inputs[path.parent], threads, batch) if options.energy else None
+            rows[path.parent].append({**row, **_limits(abouts[path.parent], path, threads, batch)})
+    return [{"kdviz_times": 1, "device": here, "export": abouts[key], "rows": rows[key]} for key in rows]
 
 
 def device(name):
@@ -201,19 +212,19 @@ def _batch_of(inputs, count):
     return np.ascontiguousarray(inputs[np.arange(count) % len(inputs)])
 
 
-def _times(names, inputs, threads, options):
+def _times(models, inputs, threads, options):
     """(file, batch) -> milliseconds of each round, and calls in a round; every model has its turn in every round."""
     runs, times, calls = {}, {}, {}
-    for name in names:
-        run = opened(name, threads)
+    for path in models:
+        run = opened(path, threads)
         for batch in options.batches:
-            data = _batch_of(inputs, batch)
-            runs[name, batch], times[name, batch] = (run, data), []
+            data = _batch_of(inputs[path.parent], batch)
+            runs[path, batch], times[path, batch] = (run, data), []
             run(data)  # warm-up: allocates memory
             start = time.perf_counter()
             run(data)
             spent = max(time.perf_counter() - start, 1e-9)
-            calls[name, batch] = int(min(MOST_CALLS, max(1, BURST_SECONDS / spent)))
+            calls[path, batch] = int(min(MOST_CALLS, max(1, BURST_SECONDS / spent)))
     order, start, done, source = list(runs), time.monotonic(), 0, random.Random(0)
     while done < MOST_ROUNDS and (done < FEWEST_ROUNDS or time.monotonic() - start < options.seconds):
         source.shuffle(order)
@@ -234,9 +245,9 @@ def _median_ms(run, data, count):
     return 1000 * float(np.median(spent))
 
 
-def _memory(name, threads, batch):
+def _memory(path, threads, batch):
     """The peak memory in bytes of a process that runs this model alone; None where the system does not tell."""
-    command = [sys.executable, str(HERE / "check.py"), "--memory-of", name, "--threads", str(threads)]
+    command = [sys.executable, str(HERE / "check.py"), "--memory-of", str(path), "--threads", str(threads)]
     done = subprocess.run([*command, "--batches", str(batch)], capture_output=True, text=True, check=False)
     text = done.stdout.strip()
     return int(text) if done.returncode == 0 and text.isdecimal() else None
@@ -257,11 +268,11 @@ def peak_memory():
     return most if sys.platform == "darwin" else most * 1024
 
 
-def _energy(name, inputs, threads, batch):
+def _energy(path, inputs, threads, batch):
     """Millijoules of the whole processor for a call (RAPL); None where it is not told, or only to administrators."""
     if _joules() is None:
         return None
-    run, data, calls = opened(name, threads), _batch_of(inputs, batch), 0
+    run, data, calls = opened(path, threads), _batch_of(inputs, batch), 0
     run(data)
     before, start = _joules(), time.perf_counter()
     while time.perf_counter() - start < ENERGY_SECONDS:
@@ -280,38 +291,38 @@ def _joules():
         return None
 
 
-def _limits(about, name, threads, batch):
+def _limits(about, path, threads, batch):
     """The least milliseconds of a call by the processor's limits, as far as a float32 model has them.
 
-    A matrix product of 768 x 768 says how fast it multiplies, and a vector times a matrix of the model's size how fast
-    it reads weights; both run in the same runtime with as many threads.
+    Products of square matrices say how fast it multiplies, and a vector times a matrix of the model's size how fast it
+    reads weights; both run in the same runtime with as many threads.
     """
-    if "limit.onnx" not in about["others"] or about["files"][name]["form"] != "onnx" or not about.get("flops"):
+    file = about["files"][path.name]
+    if "limit.onnx" not in about["others"] or file["form"] != "onnx" or not about.get("flops"):
         return {}
-    multiply = opened_limit(threads)
-    side = 768
-    square = np.ones((side, side), np.float32)
-    flops_per_ms = 2 * side**3 / _best_ms(multiply, square, square)
-    columns = max(1, about["files"][name]["bytes"] // (4 * side))
-    weights = np.ones((side, columns), np.float32)
-    bytes_per_ms = weights.nbytes / _best_ms(multiply, square[:1], weights)
+    multiply = _opened_limit(path.parent, threads)
+    squares = [np.ones((side, side), np.float32) for side in (256, 512)]
+    flops_per_ms = max(2 * len(square) ** 3 / _best_ms(multiply, square, square) for square in squares)
+    vector = np.ones((1, 512), np.float32)
+    weights = np.ones((512, max(1, file["bytes"] // (4 * 512))), np.float32)
+    bytes_per_ms = weights.nbytes / _best_ms(multiply, vector, weights)
     arithmetic = batch * about["flops"] / flops_per_ms
-    return {"arithmetic_ms": arithmetic, "reading_ms": about["files"][name]["bytes"] / bytes_per_ms}
+    return {"arithmetic_ms": arithmetic, "reading_ms": file["bytes"] / bytes_per_ms}
 
 
-def opened_limit(threads):
+def _opened_limit(folder, threads):
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(str(HERE / "limit.onnx"), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(str(folder / "limit.onnx"), options, providers=["CPUExecutionProvider"])
     return lambda left, right: session.run(None, {"left": left, "right": right})
 
 
 def _best_ms(multiply, left, right):
     """The shortest of at least five calls: the processor's limit, not its average."""
     spent, begun = [], time.perf_counter()
-    while len(spent) < 5 or (time.perf_counter() - begun < 0.3 and len(spent) < 200):
+    while len(spent) < 5 or (time.perf_counter() - begun < 0.3 and len(spent) < 500):
         start = time.perf_counter()
         multiply(left, right)
         spent.append(time.perf_counter() - start)
@@ -330,11 +341,14 @@ def _numbers(text):
 
 def _options():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--time", action="store_true", help="measure, and print one line of JSON for kdviz profile")
+    parser.add_argument("--time", action="store_true", help="measure, and print a line of JSON for kdviz profile")
     parser.add_argument("--name", default="", help="this device's name in the tables (default: its processor's)")
     parser.add_argument("--threads", type=_numbers, default=[1], help="CPU threads, one or several, such as 1,2")
     parser.add_argument("--batches", type=_numbers, default=[1, 8], help="pictures in a call (default: 1,8)")
     parser.add_argument("--seconds", type=float, default=10.0, help="of measuring times, for each number of threads")
+    parser.add_argument(
+        "--with", dest="beside", nargs="+", default=[], metavar="DIR", help="further exports to time in the same rounds"
+    )
     parser.add_argument("--no-energy", dest="energy", action="store_false", help="leave energy away, which takes time")
     parser.add_argument("--memory-of", metavar="FILE", help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -344,15 +358,15 @@ def main():
     options = _options()
     try:
         if options.memory_of:
-            pictures, _ = recorded()
-            inputs = prepared(_read_json("export.json"), pictures)
-            opened(options.memory_of, options.threads[0])(_batch_of(inputs, options.batches[0]))
+            path = Path(options.memory_of)
+            inputs = prepared(_read_json(path.parent / "export.json"), recorded(path.parent)[0])
+            opened(path, options.threads[0])(_batch_of(inputs, options.batches[0]))
             print(peak_memory() or "")
-            return 0
-        about = described()
-        if not options.time:
-            return check(about)
-        print(json.dumps(measured(about, options)))
+        elif options.time:
+            for document in measured(options):
+                print(json.dumps(document))
+        else:
+            return check(described(HERE))
     except Damaged as problem:
         print(f"check.py: {problem}", file=sys.stderr)
         return 2

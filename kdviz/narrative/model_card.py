@@ -12,7 +12,6 @@ from typing import Any
 from kdviz.compress.cost import Form, wilson
 from kdviz.compress.export.contents import FLOAT_FILE, INSIDE, ExportedFile
 from kdviz.compress.export.contents import Export as Made
-from kdviz.compress.export.openvino_files import OPENVINO
 from kdviz.core.language import ENGLISH, interval_digits, number, percent, speaking
 from kdviz.core.vocabulary import Role
 from kdviz.data.doubts.record import recorded_doubts
@@ -29,7 +28,7 @@ _FORMS: Mapping[str, str] = {
     Form.ONNX: "ONNX, float32",
     Form.ONNX_INT8: "ONNX, int8",
     Form.FILE: "ONNX, as it was given",
-    OPENVINO: "OpenVINO, float32 (with model.bin)",
+    Form.OPENVINO: "OpenVINO, float32 (with model.bin)",
 }
 _FACTS: Mapping[str, str] = {
     "train_samples": "training images",
@@ -93,7 +92,7 @@ def _summary(made: Made) -> str:
 
 def _files(made: Made) -> str:
     rows = [
-        [f"`{file.name}`", f"{_FORMS[file.form]}, opset {made.opset}" if file.form != OPENVINO else _FORMS[file.form]]
+        [f"`{file.name}`", f"{_FORMS[file.form]}, opset {made.opset}" if file.form != Form.OPENVINO else _FORMS[file.form]]
         for file in made.files
     ]
     rows += [
@@ -200,7 +199,7 @@ def _measured(made: Made) -> str:
     rows = [
         [f"`{file.name}`", number(made.samples), _of_file(file), _others(file, made.samples)]
         for file in made.files
-        if file.form != OPENVINO and made.samples
+        if file.form != Form.OPENVINO and made.samples
     ]
     if not rows:
         return ""
@@ -218,7 +217,7 @@ def _of_file(file: ExportedFile) -> str:
 def _others(file: ExportedFile, samples: int) -> str:
     if file.different is None:
         return _UNKNOWN
-    return f"{number(file.different)} ({_accuracy(file.different / samples, samples)})" if file.different else "0"
+    return f"{number(file.different)}: {_accuracy(file.different / samples, samples)}" if file.form == Form.ONNX_INT8 else "–"
 
 
 def _accuracy(share: float, count: int) -> str:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from kdviz.compress.cost import Form, wilson
 from kdviz.compress.export.graph import with_class_order, with_preprocessing
-from kdviz.compress.export.openvino_files import OPENVINO, OPENVINO_FILE, openvino_answers, openvino_files
+from kdviz.compress.export.openvino_files import OPENVINO_FILE, openvino_answers, openvino_files
 from kdviz.compress.onnx_export import exporter_problem, float_file, int8_file
 from kdviz.compress.operations import Operations, operations_of
 from kdviz.compress.profile import ProfileSamples, own_input
@@ -191,7 +191,7 @@ def export(
     if settings.openvino:
         xml, more = openvino_files(contents[FLOAT_FILE])
         own = openvino_answers(xml, more, prepared(pictures, run, settings))
-        files.append(ExportedFile(OPENVINO_FILE, OPENVINO, xml, own, files[0].right, None))
+        files.append(ExportedFile(OPENVINO_FILE, Form.OPENVINO, xml, own, files[0].right, None))
     difference = _difference(run, pictures, scores[FLOAT_FILE])
     notes += _int8_note(files, len(measured[1]) if measured is not None else 0)
     is_file = run.network == ONNX

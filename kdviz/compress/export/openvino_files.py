@@ -12,9 +12,6 @@ import numpy as np
 from kdviz.core.errors import ModelError, SettingError
 from kdviz.models.networks.text import first_line
 
-OPENVINO = "openvino"
-"""The form of its rows in the cost table."""
-
 OPENVINO_FILE, _WEIGHTS = "model.xml", "model.bin"
 _ONE_THREAD = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32"}
 
