@@ -9,6 +9,7 @@ It needs Python 3.9 or newer, numpy and onnxruntime (for the files of OpenVINO: 
 
 import argparse
 import hashlib
+import importlib.util
 import json
 import os
 import platform
@@ -17,9 +18,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-
-for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ.setdefault(_variable, "1")  # numpy's own threads would disturb those that are measured
 
 import numpy as np
 
@@ -31,7 +29,7 @@ ENERGY_SECONDS = 1.0  # the counters of a processor are too coarse for single ca
 RAPL = Path("/sys/class/powercap/intel-rapl:0")
 
 
-class Damaged(Exception):
+class DamagedError(Exception):
     """The folder is not whole; the text says why."""
 
 
@@ -45,7 +43,7 @@ def described(folder):
     known.update({name: digest for name, digest in about["others"].items() if name.endswith((".bin", ".npz"))})
     for name, digest in known.items():
         if hashlib.sha256(_read(folder / name)).hexdigest() != digest:
-            raise Damaged(f"{name} is not the file that was exported; copy the folder again.")
+            raise DamagedError(f"{name} is not the file that was exported; copy the folder again.")
     return about
 
 
@@ -56,7 +54,7 @@ def recorded(folder):
             scores = {name[len("scores ") :]: arrays[name] for name in arrays.files if name.startswith("scores ")}
             return arrays["pictures"], scores
     except (OSError, ValueError, KeyError) as error:
-        raise Damaged("check.npz is missing or damaged; copy the folder again.") from error
+        raise DamagedError("check.npz is missing or damaged; copy the folder again.") from error
 
 
 def _read_json(path):
@@ -66,14 +64,14 @@ def _read_json(path):
             return document
     except (ValueError, KeyError, TypeError):
         pass
-    raise Damaged(f"{path.name} is damaged; copy the folder again.")
+    raise DamagedError(f"{path.name} is damaged; copy the folder again.")
 
 
 def _read(path):
     try:
         return path.read_bytes()
     except OSError as error:
-        raise Damaged(f"'{path}' is missing; copy the folder again.") from error
+        raise DamagedError(f"'{path}' is missing; copy the folder again.") from error
 
 
 # running models
@@ -83,26 +81,31 @@ def prepared(about, pictures):
     """The models' input: the pictures themselves where the files prepare them, else scaled and normalised."""
     if about["preprocessing"] == "inside":
         return pictures
-    mean, std = (np.float32(about["input"][name]) for name in ("mean", "std"))
-    return np.ascontiguousarray(((np.float32(pictures) / np.float32(255) - mean) / std).transpose(0, 3, 1, 2))
+    mean, std = (np.asarray(about["input"][name], np.float32) for name in ("mean", "std"))
+    values = pictures.astype(np.float32) / np.float32(255)
+    return np.ascontiguousarray(((values - mean) / std).transpose(0, 3, 1, 2))
 
 
 def opened(path, threads):
     """A function from a batch to scores (n, classes), of a model file."""
     if path.suffix == ".xml":
         return _opened_by_openvino(path, threads)
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise Damaged("onnxruntime is missing; install it with: pip install onnxruntime") from error
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    session = _session(path, threads)
     source, output = session.get_inputs()[0], session.get_outputs()[0].name
     kind = {"tensor(uint8)": np.uint8, "tensor(float16)": np.float16, "tensor(double)": np.float64}
     dtype = kind.get(source.type, np.float32)
-    return lambda batch: session.run([output], {source.name: batch.astype(dtype, copy=False)})[0]
+    return lambda batch: np.asarray(session.run([output], {source.name: batch.astype(dtype, copy=False)})[0])
+
+
+def _session(path, threads):
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise DamagedError("onnxruntime is missing; install it with: pip install onnxruntime") from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
 def _opened_by_openvino(path, threads):
@@ -116,13 +119,7 @@ def _opened_by_openvino(path, threads):
 
 def runs_here(name):
     """Whether the package that a file needs is installed; that of ONNX files always has to be."""
-    if not name.endswith(".xml"):
-        return True
-    try:
-        import openvino  # noqa: F401
-    except ImportError:
-        return False
-    return True
+    return not name.endswith(".xml") or importlib.util.find_spec("openvino") is not None
 
 
 # checking
@@ -198,13 +195,11 @@ def device(name):
 def processor():
     """The processor's name, as far as the system tells."""
     for path, key in (("/proc/device-tree/model", ""), ("/proc/cpuinfo", "model name")):
-        try:
+        if Path(path).is_file():
             lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
-        except OSError:
-            continue
-        for line in lines:
-            if line.startswith(key) and line.strip("\0 "):
-                return line.split(":")[-1].strip("\0 ")
+            names = [line.split(":")[-1].strip("\0 ") for line in lines if line.startswith(key)]
+            if any(names):
+                return next(filter(None, names))
     return platform.processor() or platform.machine() or "CPU"
 
 
@@ -221,10 +216,7 @@ def _times(models, inputs, threads, options):
             data = _batch_of(inputs[path.parent], batch)
             runs[path, batch], times[path, batch] = (run, data), []
             run(data)  # warm-up: allocates memory
-            start = time.perf_counter()
-            run(data)
-            spent = max(time.perf_counter() - start, 1e-9)
-            calls[path, batch] = int(min(MOST_CALLS, max(1, BURST_SECONDS / spent)))
+            calls[path, batch] = int(min(MOST_CALLS, max(1, BURST_SECONDS / max(_seconds(run, data), 1e-9))))
     order, start, done, source = list(runs), time.monotonic(), 0, random.Random(0)
     while done < MOST_ROUNDS and (done < FEWEST_ROUNDS or time.monotonic() - start < options.seconds):
         source.shuffle(order)
@@ -237,12 +229,13 @@ def _times(models, inputs, threads, options):
 
 
 def _median_ms(run, data, count):
-    spent = []
-    for _ in range(count):
-        start = time.perf_counter()
-        run(data)
-        spent.append(time.perf_counter() - start)
-    return 1000 * float(np.median(spent))
+    return 1000 * float(np.median([_seconds(run, data) for _ in range(count)]))
+
+
+def _seconds(run, *data):
+    start = time.perf_counter()
+    run(*data)
+    return time.perf_counter() - start
 
 
 def _memory(path, threads, batch):
@@ -255,7 +248,7 @@ def _memory(path, threads, batch):
 
 def peak_memory():
     """The largest resident memory of this process so far, in bytes; None where the system does not tell."""
-    try:
+    try:  # not of the process that has started this one, as getrusage tells on Linux
         status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
         return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))
     except (OSError, StopIteration, ValueError, IndexError):
@@ -264,8 +257,7 @@ def peak_memory():
         import resource
     except ImportError:  # Windows
         return None
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else most * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _energy(path, inputs, threads, batch):
@@ -300,32 +292,21 @@ def _limits(about, path, threads, batch):
     file = about["files"][path.name]
     if "limit.onnx" not in about["others"] or file["form"] != "onnx" or not about.get("flops"):
         return {}
-    multiply = _opened_limit(path.parent, threads)
+    session = _session(path.parent / "limit.onnx", threads)
     squares = [np.ones((side, side), np.float32) for side in (256, 512)]
-    flops_per_ms = max(2 * len(square) ** 3 / _best_ms(multiply, square, square) for square in squares)
+    flops_per_ms = max(2 * len(square) ** 3 / _best_ms(session, square, square) for square in squares)
     vector = np.ones((1, 512), np.float32)
     weights = np.ones((512, max(1, file["bytes"] // (4 * 512))), np.float32)
-    bytes_per_ms = weights.nbytes / _best_ms(multiply, vector, weights)
+    bytes_per_ms = weights.nbytes / _best_ms(session, vector, weights)
     arithmetic = batch * about["flops"] / flops_per_ms
     return {"arithmetic_ms": arithmetic, "reading_ms": file["bytes"] / bytes_per_ms}
 
 
-def _opened_limit(folder, threads):
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(str(folder / "limit.onnx"), options, providers=["CPUExecutionProvider"])
-    return lambda left, right: session.run(None, {"left": left, "right": right})
-
-
-def _best_ms(multiply, left, right):
+def _best_ms(session, left, right):
     """The shortest of at least five calls: the processor's limit, not its average."""
     spent, begun = [], time.perf_counter()
     while len(spent) < 5 or (time.perf_counter() - begun < 0.3 and len(spent) < 500):
-        start = time.perf_counter()
-        multiply(left, right)
-        spent.append(time.perf_counter() - start)
+        spent.append(_seconds(session.run, None, {"left": left, "right": right}))
     return 1000 * min(spent)
 
 
@@ -340,7 +321,7 @@ def _numbers(text):
 
 
 def _options():
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--time", action="store_true", help="measure, and print a line of JSON for kdviz profile")
     parser.add_argument("--name", default="", help="this device's name in the tables (default: its processor's)")
     parser.add_argument("--threads", type=_numbers, default=[1], help="CPU threads, one or several, such as 1,2")
@@ -367,7 +348,7 @@ def main():
                 print(json.dumps(document))
         else:
             return check(described(HERE))
-    except Damaged as problem:
+    except DamagedError as problem:
         print(f"check.py: {problem}", file=sys.stderr)
         return 2
     return 0

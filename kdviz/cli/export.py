@@ -89,5 +89,5 @@ def _print(out: str, made: Export) -> None:
     for file in made.files:
         accuracy = "" if file.right is None else f", {file.right.mean():.2%} of {made.samples} samples right"
         others = "" if not file.different else f", {file.different} answers other than in float32"
-        print(f"{out}/{file.name}: {len(file.content) / 1e6:.2f} MB{accuracy}{others}")
+        print(f"{out}/{file.name}: {file.size / 1e6:.2f} MB{accuracy}{others}")
     print(f"Check it where it is to run: python {out}/check.py")

@@ -130,7 +130,11 @@ AXES = {
             N_("Of a process that runs this model and nothing else, with Python and the runtime."),
         ),
         Axis(
-            "energy", N_("Energy for one picture"), "mJ", 1.0, N_("Of the whole processor, as its own counter tells it.")
+            "energy",
+            N_("Energy for one picture"),
+            "mJ",
+            1.0,
+            N_("Of the whole processor, as its own counter tells it."),
         ),
     )
 }

@@ -18,10 +18,8 @@ def device_limits(report: CostReport) -> list[str]:
 
 def _limit(entry: CostEntry) -> float:
     """The least milliseconds for one picture; 0 if it is not known."""
-    limits = [entry.row.get(name) for name in ("arithmetic_ms", "reading_ms")]
-    if None in limits or entry.row["batch"] != 1 or "latency" not in entry.costs:
-        return 0.0
-    return max(limits)
+    limits = [entry.row.get(name) or 0.0 for name in ("arithmetic_ms", "reading_ms")]
+    return max(limits) if all(limits) and "latency" in entry.costs else 0.0
 
 
 def _sentence(entry: CostEntry) -> str:

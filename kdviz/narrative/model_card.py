@@ -92,7 +92,10 @@ def _summary(made: Made) -> str:
 
 def _files(made: Made) -> str:
     rows = [
-        [f"`{file.name}`", f"{_FORMS[file.form]}, opset {made.opset}" if file.form != Form.OPENVINO else _FORMS[file.form]]
+        [
+            f"`{file.name}`",
+            f"{_FORMS[file.form]}, opset {made.opset}" if file.form != Form.OPENVINO else _FORMS[file.form],
+        ]
         for file in made.files
     ]
     rows += [
@@ -160,8 +163,11 @@ def _data(made: Made) -> str:
     more = len(experiment.classes) - len(classes)
     names = ", ".join(classes) + (f" and {number(more)} more" if more > 0 else "")
     trained = training.get("train_samples")
-    known = f"Trained on {number(trained)} images" if isinstance(trained, int) else "What it was trained on is not known"
-    return f"Data set: {_line(experiment.title or experiment.dataset)} (`{_code(experiment.dataset)}`). {known}.\n\nClasses: {names}."
+    known = (
+        f"Trained on {number(trained)} images" if isinstance(trained, int) else "What it was trained on is not known"
+    )
+    title = _line(experiment.title or experiment.dataset)
+    return f"Data set: {title} (`{_code(experiment.dataset)}`). {known}.\n\nClasses: {names}."
 
 
 # figures --------------------------------------------------------------------------------------------------------------
@@ -199,7 +205,7 @@ def _measured(made: Made) -> str:
     rows = [
         [f"`{file.name}`", number(made.samples), _of_file(file), _others(file, made.samples)]
         for file in made.files
-        if file.form != Form.OPENVINO and made.samples
+        if made.samples
     ]
     if not rows:
         return ""
@@ -215,9 +221,9 @@ def _of_file(file: ExportedFile) -> str:
 
 
 def _others(file: ExportedFile, samples: int) -> str:
-    if file.different is None:
-        return _UNKNOWN
-    return f"{number(file.different)}: {_accuracy(file.different / samples, samples)}" if file.form == Form.ONNX_INT8 else "–"
+    if file.form != Form.ONNX_INT8 or file.different is None:
+        return "–"
+    return f"{number(file.different)}: {_accuracy(file.different / samples, samples)}"
 
 
 def _accuracy(share: float, count: int) -> str:
@@ -240,7 +246,7 @@ def _doubts(made: Made) -> str:
 
 def _limits(made: Made) -> Iterator[str]:
     if made.experiment.is_imported:
-        yield "The model was trained elsewhere: that the measured samples were not among its training data is not known."
+        yield "The model was trained elsewhere: whether it has learned from the measured samples is not known."
     if made.split == "bundled":
         yield "The bundled digits are from MNIST's training file, but no model was trained on them."
     yield "Figures hold for pictures like those that were measured; nothing is known of others."

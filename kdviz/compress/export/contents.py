@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from kdviz.compress.cost import Form, wilson
+from kdviz.compress.export.answers import (
+    BATCH,
+    Measured,
+    answers_of,
+    as_pictures,
+    check_pictures,
+    difference_from_torch,
+    different_answers,
+    measured_samples,
+    predicted,
+    prepared,
+    right_answers,
+)
 from kdviz.compress.export.graph import with_class_order, with_preprocessing
 from kdviz.compress.export.openvino_files import OPENVINO_FILE, openvino_answers, openvino_files
 from kdviz.compress.onnx_export import exporter_problem, float_file, int8_file
@@ -28,16 +40,8 @@ BESIDE, INSIDE = "beside", "inside"
 """Where pictures are scaled and normalised: by the caller, or in the file itself."""
 
 FLOAT_FILE, INT8_FILE = "model.onnx", "model_int8.onnx"
-CHECKED = 20
-"""Number of pictures whose answers go with an export."""
-
 MOST_DIFFERENT = 0.002
 """Share of samples on which int8 may answer otherwise than float32 before a note says so."""
-
-_TOLERANCE = 1e-4  # of the largest score, by which a file may differ from the model before it is refused
-_BATCH = 250
-_MOST_LARGE = 1000  # samples that larger pictures are measured on, each by every file
-_LARGE = 64 * 64
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,7 @@ class ExportedFile:
         name, form: Its name in the folder, and its :class:`~kdviz.compress.cost.Form`.
         content: Its content.
         answers: Its scores for the pictures that go with the export, float32 (n, classes).
+        size: Bytes of the file and of those that only it needs.
         right: bool (samples,): which samples it classifies correctly; None: not measured.
         different: On how many samples its answer is another than that of :data:`FLOAT_FILE`; None: not measured.
     """
@@ -74,6 +79,7 @@ class ExportedFile:
     form: str
     content: bytes = field(repr=False)
     answers: np.ndarray = field(repr=False)
+    size: int
     right: np.ndarray | None = field(default=None, repr=False)
     different: int | None = None
 
@@ -170,30 +176,16 @@ def export(
     if problem:
         raise SettingError(problem)
     notes: list[str] = []
-    networks = _contents(experiment, run, samples, settings, notes)  # that take normalised floats
-    measured = _measured(samples)
-    answers = _predicted(experiment, run, networks, measured) if measured is not None else {}
-    pictures, invented = _pictures(experiment, run, measured)
-    contents = {name: _final(content, run, settings) for name, content in networks.items()}
-    scores = {name: answers_of(content, prepared(pictures, run, settings)) for name, content in contents.items()}
-    files = [
-        ExportedFile(
-            name,
-            _form(run, name),
-            content,
-            scores[name],
-            _right(answers.get(name), measured),
-            _different(answers.get(name), answers.get(FLOAT_FILE)),
-        )
-        for name, content in contents.items()
-    ]
+    networks = _networks(experiment, run, samples, settings, notes)
+    measured = measured_samples(samples)
+    pictures, invented = check_pictures(experiment, run, measured)
+    files = _files(experiment, run, networks, pictures, measured, settings)
+    difference = difference_from_torch(run, pictures, files[0].answers)
     more: dict[str, bytes] = {}
     if settings.openvino:
-        xml, more = openvino_files(contents[FLOAT_FILE])
-        own = openvino_answers(xml, more, prepared(pictures, run, settings))
-        files.append(ExportedFile(OPENVINO_FILE, Form.OPENVINO, xml, own, files[0].right, None))
-    difference = _difference(run, pictures, scores[FLOAT_FILE])
-    notes += _int8_note(files, len(measured[1]) if measured is not None else 0)
+        file, more = _openvino(experiment, run, files[0].content, pictures, measured, settings)
+        files.append(file)
+    count = 0 if measured is None else len(measured[1])
     is_file = run.network == ONNX
     example = torch.zeros(1, run.spec.channels, *run.spec.size)
     return Export(
@@ -204,13 +196,13 @@ def export(
         more,
         pictures,
         invented,
-        samples.measured.split if samples is not None and measured is not None else "",
-        len(measured[1]) if measured is not None else 0,
+        samples.measured.split if samples is not None and count else "",
+        count,
         difference,
-        opset_of(contents[FLOAT_FILE]),
+        opset_of(files[0].content),
         None if is_file else operations_of(run.unadapted, example),
         None if is_file else parameter_count(run.unadapted),
-        tuple(notes),
+        (*notes, *_int8_note(files, count)),
     )
 
 
@@ -232,7 +224,7 @@ def model_of(experiment: Experiment, role: str) -> Run:
 # files ----------------------------------------------------------------------------------------------------------------
 
 
-def _contents(
+def _networks(
     experiment: Experiment, run: Run, samples: ProfileSamples | None, settings: ExportSettings, notes: list[str]
 ) -> dict[str, bytes]:
     """Name -> content of the ONNX files, from normalised floats to scores in the experiment's order of classes."""
@@ -240,7 +232,16 @@ def _contents(
         if settings.opset is not None:
             raise SettingError("The model '{role}' is an ONNX file, whose opset stays as it is.", role=run.role)
         notes.append(Sentence("The model '{role}' is an ONNX file itself, and gets no int8 file.", role=run.role))
-        files = {FLOAT_FILE: run.unadapted.content}
+        network = run.unadapted
+        assert isinstance(network, OnnxNetwork)
+        if isinstance(network.shape[0], int):
+            raise ModelError(
+                "The model '{role}' is an ONNX file for exactly {count} pictures a call, which kdviz does not hand on; "
+                "make the file again with any number (dynamic_shapes of torch.onnx.export).",
+                role=run.role,
+                count=network.shape[0],
+            )
+        files = {FLOAT_FILE: network.content}
     else:
         content = float_file(run.unadapted, torch.zeros(2, run.spec.channels, *run.spec.size), settings.opset)
         files = {FLOAT_FILE: content}
@@ -255,8 +256,30 @@ def _contents(
     return {name: with_class_order(content, run.class_order) for name, content in files.items()}
 
 
-def _final(content: bytes, run: Run, settings: ExportSettings) -> bytes:
-    return with_preprocessing(content, run.spec) if settings.preprocessing == INSIDE else content
+def _files(
+    experiment: Experiment,
+    run: Run,
+    networks: Mapping[str, bytes],
+    pictures: np.ndarray,
+    measured: Measured | None,
+    settings: ExportSettings,
+) -> list[ExportedFile]:
+    """The ONNX files, with their answers; float32 is the first."""
+    inside = settings.preprocessing == INSIDE
+    contents = {name: with_preprocessing(file, run.spec) if inside else file for name, file in networks.items()}
+    answers = {} if measured is None else predicted(experiment, run, networks, measured)
+    return [
+        ExportedFile(
+            name,
+            _form(run, name),
+            content,
+            answers_of(content, prepared(pictures, run, inside)),
+            len(content),
+            right_answers(answers.get(name), measured),
+            different_answers(answers.get(name), answers.get(FLOAT_FILE)),
+        )
+        for name, content in contents.items()
+    ]
 
 
 def _form(run: Run, name: str) -> str:
@@ -265,99 +288,25 @@ def _form(run: Run, name: str) -> str:
     return Form.ONNX_INT8 if name == INT8_FILE else Form.ONNX
 
 
-# answers --------------------------------------------------------------------------------------------------------------
-
-
-def answers_of(content: bytes, inputs: np.ndarray) -> np.ndarray:
-    """A file's scores (n, classes) for its inputs, one at a time on one thread, as ``check.py`` asks for them."""
-    import onnxruntime  # pyright: ignore[reportMissingImports]
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    source, output = session.get_inputs()[0], session.get_outputs()[0].name
-    kinds = {"tensor(uint8)": np.uint8, "tensor(float16)": np.float16, "tensor(double)": np.float64}
-    batch = inputs.astype(kinds.get(source.type, np.float32), copy=False)
-    return np.concatenate([session.run([output], {source.name: batch[i : i + 1]})[0] for i in range(len(batch))])
-
-
-def prepared(pictures: np.ndarray, run: Run, settings: ExportSettings) -> np.ndarray:
-    """The files' input for pictures, uint8 (n, H, W, C)."""
-    if settings.preprocessing == INSIDE:
-        return pictures
-    mean, std = (np.float32(values) for values in (run.spec.mean, run.spec.std))
-    return np.ascontiguousarray(((np.float32(pictures) / np.float32(255) - mean) / std).transpose(0, 3, 1, 2))
-
-
-def _measured(samples: ProfileSamples | None) -> tuple[Tensor, Tensor] | None:
-    """Pictures as in the data and labels, of which some are enough if they are large; None without labels."""
-    if samples is None or not len(samples.measured):
-        return None
-    images, labels = samples.measured.images, samples.measured.labels
-    if images.shape[-1] * images.shape[-2] > _LARGE and len(labels) > _MOST_LARGE:
-        chosen = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))[:_MOST_LARGE].sort().values
-        images, labels = images[chosen], labels[chosen]
-    return images, labels
-
-
-@torch.inference_mode()
-def _predicted(
-    experiment: Experiment, run: Run, contents: Mapping[str, bytes], measured: tuple[Tensor, Tensor]
-) -> dict[str, np.ndarray]:
-    """Name of a file -> its answers, int (samples,)."""
-    networks = {name: OnnxNetwork(content, name) for name, content in contents.items()}
-    answers: dict[str, list[np.ndarray]] = {name: [] for name in networks}
-    for pictures in measured[0].split(_BATCH):
-        inputs = own_input(experiment, run, pictures)
-        for name, network in networks.items():
-            answers[name].append(network(inputs).argmax(1).numpy())
-    return {name: np.concatenate(parts) for name, parts in answers.items()}
-
-
-def _right(answers: np.ndarray | None, measured: tuple[Tensor, Tensor] | None) -> np.ndarray | None:
-    if answers is None or measured is None or bool((measured[1] < 0).any()):
-        return None
-    return answers == measured[1].numpy()
-
-
-def _different(answers: np.ndarray | None, others: np.ndarray | None) -> int | None:
-    return None if answers is None or others is None else int((answers != others).sum())
-
-
-def _pictures(experiment: Experiment, run: Run, measured: tuple[Tensor, Tensor] | None) -> tuple[np.ndarray, bool]:
-    """Pictures of the size of the model's input, uint8 (n, H, W, C), and whether they are noise."""
-    if measured is None:
-        shape = (CHECKED, *run.spec.size, run.spec.channels)
-        return np.random.default_rng(0).integers(0, 256, shape, np.uint8), True
-    count = len(measured[1])
-    chosen = torch.linspace(0, count - 1, min(CHECKED, count)).round().long()
-    values = run.spec.pixels(own_input(experiment, run, measured[0][chosen]))
-    pixels = (values * 255).round().clamp(0, 255).to(torch.uint8)
-    return pixels.permute(0, 2, 3, 1).contiguous().numpy(), False
-
-
-@torch.inference_mode()
-def _difference(run: Run, pictures: np.ndarray, scores: np.ndarray) -> float | None:
-    """The largest difference between the file's scores and the model's own.
-
-    Raises:
-        ModelError: It is more than rounding.
-    """
-    if run.network == ONNX:
-        return None
-    network: Callable[[Tensor], Tensor] = run.unadapted
-    own = network(run.spec.normalise(torch.from_numpy(pictures).permute(0, 3, 1, 2))).numpy()
-    own = own if run.class_order is None else own[:, list(run.class_order)]
-    difference = float(np.abs(own - scores).max())
-    if not difference <= _TOLERANCE * max(1.0, float(np.abs(own).max())):
-        raise ModelError(
-            "The ONNX file of '{role}' answers otherwise than the model (scores differ by up to {difference:.2g}), so "
-            "that it was not exported; its network does something that the exporter does not see.",
-            role=run.role,
-            difference=difference,
-        )
-    return difference
+def _openvino(
+    experiment: Experiment,
+    run: Run,
+    content: bytes,
+    pictures: np.ndarray,
+    measured: Measured | None,
+    settings: ExportSettings,
+) -> tuple[ExportedFile, dict[str, bytes]]:
+    """The same network for OpenVINO, and the file of its weights."""
+    inside = settings.preprocessing == INSIDE
+    xml, more = openvino_files(content)
+    inputs = prepared(pictures, run, inside)
+    answers = openvino_answers(xml, more, (inputs[i : i + 1] for i in range(len(inputs))))
+    right = None
+    if measured is not None:
+        batches = (prepared(as_pictures(experiment, run, part), run, inside) for part in measured[0].split(BATCH))
+        right = right_answers(openvino_answers(xml, more, batches).argmax(1), measured)
+    size = len(xml) + sum(map(len, more.values()))
+    return ExportedFile(OPENVINO_FILE, Form.OPENVINO, xml, answers, size, right), more
 
 
 def _int8_note(files: Sequence[ExportedFile], samples: int) -> list[str]:
@@ -373,5 +322,3 @@ def _int8_note(files: Sequence[ExportedFile], samples: int) -> list[str]:
             limit=100 * MOST_DIFFERENT,
         )
     ]
-
-

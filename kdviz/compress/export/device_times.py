@@ -7,6 +7,7 @@ are computed from the answers, and the weights must be those of the experiment.
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import math
 import time
@@ -79,10 +80,8 @@ def with_device_times(experiment: Experiment, rows: pa.Table) -> pa.Table:
 def device_rows(experiment: Experiment) -> pa.Table:
     """The rows of other devices in the experiment's table that are of its present weights; none if it has no table."""
     rows: list[dict[str, Any]] = []
-    try:
+    with contextlib.suppress(ExperimentError):  # it is about to be replaced
         rows = read_cost(experiment).table.to_pylist()
-    except ExperimentError:
-        pass  # it is about to be replaced
     runs = experiment.runs
     kept = [
         row
@@ -105,9 +104,7 @@ def _text(path: str | Path) -> str:
             raise _no_measurement(path)
         return Path(path).read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise SettingError(
-            "Cannot read '{path}': {strerror}.", path=path, strerror=error.strerror or error
-        ) from error
+        raise SettingError("Cannot read '{path}': {strerror}.", path=path, strerror=error.strerror or error) from error
     except UnicodeDecodeError as error:
         raise _no_measurement(path) from error
 

@@ -8,7 +8,7 @@ import io
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,10 @@ import numpy as np
 import torch
 
 from kdviz import __version__
-from kdviz.compress.cost import Form
 from kdviz.compress.export.contents import Export
 from kdviz.compress.export.example import example_script
 from kdviz.compress.export.graph import matrix_product
-from kdviz.core.errors import SettingError
+from kdviz.core.errors import KdvizError, SettingError
 from kdviz.core.files import ASSETS, replacing
 
 RECORD = "export.json"
@@ -74,7 +73,7 @@ def record(made: Export, others: Mapping[str, bytes]) -> dict[str, Any]:
             file.name: {
                 "form": str(file.form),
                 "sha256": file.sha256,
-                "bytes": len(file.content) + (sum(map(len, made.more.values())) if file.name.endswith(".xml") else 0),
+                "bytes": file.size,
                 "other_answers_than_float": file.different,
                 "accuracy": file.accuracy(made.split),
             }
@@ -85,11 +84,6 @@ def record(made: Export, others: Mapping[str, bytes]) -> dict[str, Any]:
         "torch": str(torch.__version__),
         "onnxruntime": str(onnxruntime.__version__),
     }
-
-
-def float_and_int8(made: Export) -> tuple[Any, Any]:
-    """The float32 file, which there always is, and the int8 file or None."""
-    return made.files[0], made.file(Form.ONNX_INT8)
 
 
 def _check(made: Export) -> bytes:
@@ -108,7 +102,7 @@ def _json(value: Any) -> bytes:
 
 
 def require_replaceable(folder: str | Path) -> None:
-    """Check that an export may be written to a folder: it does not exist, is empty, or is an earlier export and no more.
+    """Check that an export may be written to a folder: nothing is there but, perhaps, an earlier export.
 
     Raises:
         SettingError: Something else is there.
@@ -181,9 +175,7 @@ def _swap(path: Path, fresh: Path, earlier: Path) -> None:
 
 
 @contextlib.contextmanager
-def _folder_errors(folder: str | Path) -> Any:
-    from kdviz.core.errors import KdvizError
-
+def _folder_errors(folder: str | Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:

@@ -42,9 +42,7 @@ def with_preprocessing(content: bytes, spec: InputSpec) -> bytes:
     ]
     batch = source.type.tensor_type.shape.dim[0]
     count = batch.dim_value if batch.HasField("dim_value") else batch.dim_param or "N"
-    pictures = onnx.helper.make_tensor_value_info(
-        PICTURES, onnx.TensorProto.UINT8, [count, *spec.size, spec.channels]
-    )
+    pictures = onnx.helper.make_tensor_value_info(PICTURES, onnx.TensorProto.UINT8, [count, *spec.size, spec.channels])
     nodes = [*steps, *graph.node]
     del graph.input[:], graph.node[:]
     graph.input.append(pictures)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +51,8 @@ def openvino_files(content: bytes) -> tuple[bytes, dict[str, bytes]]:
         return (Path(folder) / OPENVINO_FILE).read_bytes(), {_WEIGHTS: (Path(folder) / _WEIGHTS).read_bytes()}
 
 
-def openvino_answers(description: bytes, more: Mapping[str, bytes], inputs: np.ndarray) -> np.ndarray:
-    """Scores (n, classes) of a network of :func:`openvino_files`, one input at a time, as ``check.py`` asks for them."""
+def openvino_answers(description: bytes, more: Mapping[str, bytes], batches: Iterable[np.ndarray]) -> np.ndarray:
+    """Scores (n, classes) of a network of :func:`openvino_files` for batches of its input, as ``check.py`` runs it."""
     openvino = require_openvino()
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / OPENVINO_FILE).write_bytes(description)
@@ -60,4 +60,4 @@ def openvino_answers(description: bytes, more: Mapping[str, bytes], inputs: np.n
             (Path(folder) / name).write_bytes(content)
         compiled = openvino.Core().compile_model(Path(folder) / OPENVINO_FILE, "CPU", _ONE_THREAD)
         request = compiled.create_infer_request()
-        return np.concatenate([request.infer([inputs[i : i + 1]])[0].copy() for i in range(len(inputs))])
+        return np.concatenate([request.infer([batch])[0].copy() for batch in batches])
