@@ -33,9 +33,6 @@ class DamagedError(Exception):
     """The folder is not whole; the text says why."""
 
 
-# reading the folder
-
-
 def described(folder):
     """The content of export.json, after a check that no file was changed."""
     about = _read_json(folder / "export.json")
@@ -72,9 +69,6 @@ def _read(path):
         return path.read_bytes()
     except OSError as error:
         raise DamagedError(f"'{path}' is missing; copy the folder again.") from error
-
-
-# running models
 
 
 def prepared(about, pictures):
@@ -122,9 +116,6 @@ def runs_here(name):
     return not name.endswith(".xml") or importlib.util.find_spec("openvino") is not None
 
 
-# checking
-
-
 def check(about):
     """Print how each model's answers compare with the recorded ones; return the exit status."""
     pictures, scores = recorded(HERE)
@@ -153,9 +144,6 @@ def compared(here, there):
     if others == 0 and difference <= limit:
         return f"{text}, as another processor or version rounds.", True
     return f"{text}: MORE than rounding explains ({limit:.2g}).", False
-
-
-# measuring
 
 
 def measured(options):
@@ -308,9 +296,6 @@ def _best_ms(session, left, right):
     while len(spent) < 5 or (time.perf_counter() - begun < 0.3 and len(spent) < 500):
         spent.append(_seconds(session.run, None, {"left": left, "right": right}))
     return 1000 * min(spent)
-
-
-# the command
 
 
 def _numbers(text):

@@ -24,7 +24,7 @@ def example_script(made: Export) -> str:
     spec = made.run.spec
     lines = [
         f'picture = ImageOps.exif_transpose(Image.open(sys.argv[1])).convert("{"L" if spec.channels == 1 else "RGB"}")',
-        *_resizing(spec),
+        *resizing(spec),
         f"pixels = np.asarray(picture, np.uint8).reshape(1, {spec.size[0]}, {spec.size[1]}, {spec.channels})",
         _inputs(made),
         f'session = onnxruntime.InferenceSession(str(folder / "{FLOAT_FILE}"), providers=["CPUExecutionProvider"])',
@@ -37,8 +37,8 @@ def example_script(made: Export) -> str:
     return _START + "\n".join(lines) + "\n"
 
 
-def _resizing(spec: InputSpec) -> list[str]:
-    """How a picture comes to the size of the input; the same as :meth:`InputSpec.transform`, digits excepted."""
+def resizing(spec: InputSpec) -> list[str]:
+    """Lines that bring ``picture`` to the size of the input, as :meth:`InputSpec.transform` does, digits excepted."""
     (height, width), method = spec.size, f"Image.Resampling.{spec.interpolation.upper()}"
     if spec.fit == "digit":
         return [

@@ -26,7 +26,7 @@ RECORD = "export.json"
 FORMAT = 1
 """The version of :data:`RECORD`, under the key ``kdviz_export``."""
 
-_SYSTEMS_OWN = frozenset([".DS_Store", "Thumbs.db", "desktop.ini"])  # files that a file manager adds by itself
+_SYSTEMS_OWN = frozenset([".DS_Store", "Thumbs.db", "desktop.ini", "__pycache__"])  # what others add by themselves
 
 
 def folder_files(made: Export, card: str) -> dict[str, bytes]:
