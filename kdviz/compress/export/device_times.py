@@ -35,6 +35,10 @@ class _WrongFieldError(Exception):
     """A value that cannot be; the text names its field."""
 
 
+def _wrong(field: str) -> _WrongFieldError:
+    return _WrongFieldError(field)
+
+
 def read_device_times(path: str | Path, experiment: Experiment) -> pa.Table:
     """The rows of one or more lines of ``check.py --time``.
 
@@ -175,10 +179,10 @@ def _row(row: Mapping[str, Any], files: Mapping[str, Any]) -> dict[str, Any]:
     file = _mapping(files, name if isinstance(name, str) else "file")
     form = file.get("form")
     if form not in FORMS:
-        raise _WrongFieldError("form")
+        raise _wrong("form")
     times = [_positive_number(value, "times_ms") for value in _list(row, "times_ms")]
     if not 1 <= len(times) <= _MOST:
-        raise _WrongFieldError("times_ms")
+        raise _wrong("times_ms")
     low, median, high = np.quantile(times, (0.25, 0.5, 0.75))
     limits = {name: _optional(row, name, _positive) for name in ("energy_mj", "arithmetic_ms", "reading_ms")}
     return {
@@ -207,9 +211,9 @@ def _accuracy(file: Mapping[str, Any]) -> dict[str, Any]:
     try:
         packed = base64.b64decode(text if isinstance(text, str) else "", validate=True)
     except ValueError as error:
-        raise _WrongFieldError("right") from error
+        raise _wrong("right") from error
     if len(packed) != math.ceil(samples / 8):
-        raise _WrongFieldError("right")
+        raise _wrong("right")
     share = float(np.unpackbits(np.frombuffer(packed, np.uint8), count=samples).mean())
     low, high = wilson(share, samples)
     split = _name(measured, "split")
@@ -226,14 +230,14 @@ def _mapping(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 def _as_mapping(value: Any, name: str) -> Mapping[str, Any]:
     if not isinstance(value, dict):
-        raise _WrongFieldError(name)
+        raise _wrong(name)
     return value
 
 
 def _list(values: Mapping[str, Any], name: str) -> Sequence[Any]:
     value = values.get(name)
     if not isinstance(value, list) or not value:
-        raise _WrongFieldError(name)
+        raise _wrong(name)
     return value
 
 
@@ -244,14 +248,14 @@ def _optional(values: Mapping[str, Any], name: str, read: Callable[[Mapping[str,
 def _whole(values: Mapping[str, Any], name: str) -> int:
     value = values.get(name)
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**62:
-        raise _WrongFieldError(name)
+        raise _wrong(name)
     return value
 
 
 def _count(values: Mapping[str, Any], name: str) -> int:
     value = _whole(values, name)
     if not 1 <= value <= _MOST:
-        raise _WrongFieldError(name)
+        raise _wrong(name)
     return value
 
 
@@ -261,21 +265,21 @@ def _positive(values: Mapping[str, Any], name: str) -> float:
 
 def _positive_number(value: Any, name: str) -> float:
     if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value < _HUGE:
-        raise _WrongFieldError(name)
+        raise _wrong(name)
     return float(value)
 
 
 def _name(values: Mapping[str, Any], name: str) -> str:
     value = values.get(name)
     if not isinstance(value, str) or not value.strip() or not value.isprintable():
-        raise _WrongFieldError(name)
+        raise _wrong(name)
     return value.strip()[:_LONGEST_NAME]
 
 
 def _names(values: Mapping[str, Any], name: str) -> list[str]:
     value = values.get(name)
     if not isinstance(value, list) or not all(isinstance(each, str) and each.isprintable() for each in value):
-        raise _WrongFieldError(name)
+        raise _wrong(name)
     return value
 
 
@@ -284,5 +288,5 @@ def _moment(values: Mapping[str, Any], name: str) -> str:
     try:
         time.strptime(value, "%Y-%m-%dT%H:%M:%SZ")
     except ValueError as error:
-        raise _WrongFieldError(name) from error
+        raise _wrong(name) from error
     return value
