@@ -79,7 +79,7 @@ def int8_file(content: bytes, calibration: Tensor) -> bytes:
 
     The last layer stays in float32 where it has less than a fiftieth of all weights: what is rounded there decides
     between classes, and it hardly costs anything. The first layer does not, though it matters as much: the layers after
-    it would work in float32, too, until the first that is quantised, and half of the time saved would be lost.
+    it would work in float32, too, until the first that is quantised, and most of the time saved would be lost.
 
     Args:
         content: A file of :func:`float_file`.
