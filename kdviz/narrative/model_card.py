@@ -27,7 +27,7 @@ _ROLES: Mapping[str, str] = {
 _FORMS: Mapping[str, str] = {
     Form.ONNX: "ONNX, float32",
     Form.ONNX_INT8: "ONNX, int8",
-    Form.FILE: "ONNX, as it was given",
+    Form.FILE: "ONNX, the network as it was given",
     Form.OPENVINO: "OpenVINO, float32 (with model.bin)",
 }
 _FACTS: Mapping[str, str] = {
@@ -245,7 +245,7 @@ def _doubts(made: Made) -> str:
 
 
 def _limits(made: Made) -> Iterator[str]:
-    if made.experiment.is_imported:
+    if made.experiment.is_imported and (made.samples or made.run.metrics):
         yield "The model was trained elsewhere: whether it has learned from the measured samples is not known."
     if made.split == "bundled":
         yield "The bundled digits are from MNIST's training file, but no model was trained on them."

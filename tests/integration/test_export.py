@@ -172,7 +172,7 @@ def test_the_example_answers_as_the_experiment_does(copied, tiny, samples, tmp_p
     best = int(shares.argmax())
     assert done.stdout.splitlines()[0] == f"{tiny.classes[best]}: {float(shares[best]):.2%}"
     script = (out / "example.py").read_text(encoding="utf-8")
-    code = script.partition("folder = ")[2].splitlines()[1:]
+    code = script.partition("labels = ")[2].splitlines()[1:]
     assert len([line for line in code if line.strip() and not line.startswith("#")]) <= 10
 
 

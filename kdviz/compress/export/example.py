@@ -16,6 +16,7 @@ import onnxruntime
 from PIL import Image, ImageOps
 
 folder = Path(__file__).resolve().parent
+labels = json.loads((folder / "labels.json").read_text(encoding="utf-8"))
 '''
 
 
@@ -25,12 +26,10 @@ def example_script(made: Export) -> str:
     lines = [
         f'picture = ImageOps.exif_transpose(Image.open(sys.argv[1])).convert("{"L" if spec.channels == 1 else "RGB"}")',
         *resizing(spec),
-        f"pixels = np.asarray(picture, np.uint8).reshape(1, {spec.size[0]}, {spec.size[1]}, {spec.channels})",
         _inputs(made),
         f'session = onnxruntime.InferenceSession(str(folder / "{FLOAT_FILE}"), providers=["CPUExecutionProvider"])',
         "scores = session.run(None, {session.get_inputs()[0].name: inputs})[0][0]",
         *_shares(made.output),
-        'labels = json.loads((folder / "labels.json").read_text(encoding="utf-8"))',
         "for index in np.argsort(-shares)[:3]:",
         '    print(f"{labels[index]}: {shares[index]:.2%}")',
     ]
@@ -59,11 +58,12 @@ def resizing(spec: InputSpec) -> list[str]:
 
 
 def _inputs(made: Export) -> str:
-    if made.settings.preprocessing == INSIDE:
-        return "inputs = pixels  # the file scales and normalises them"
     spec = made.run.spec
+    shape = f"reshape(1, {spec.size[0]}, {spec.size[1]}, {spec.channels})"
+    if made.settings.preprocessing == INSIDE:
+        return f"inputs = np.asarray(picture, np.uint8).{shape}"
     mean, std = (f"np.float32({list(values)})" for values in (spec.mean, spec.std))
-    return f"inputs = ((np.float32(pixels) / 255 - {mean}) / {std}).transpose(0, 3, 1, 2)"
+    return f"inputs = ((np.asarray(picture, np.float32).{shape} / 255 - {mean}) / {std}).transpose(0, 3, 1, 2)"
 
 
 def _shares(output: str) -> list[str]:
