@@ -40,6 +40,12 @@ def add(verbs: Any) -> None:
     add_reader_options(parser)
     parser.add_argument("--batches", type=numbers(at_least_one), help="pictures in a call (default: 1 and 256, or 8)")
     parser.add_argument("--seconds", type=float, default=30.0, help="of measuring times, for each number of threads")
+    parser.add_argument(
+        "--from",
+        dest="times",
+        metavar="FILE",
+        help="add what an export's check.py --time has printed on another device; nothing is measured here",
+    )
     parser.add_argument("--out", metavar="FILE", help="another place for the table than the experiment's folder")
     common(parser)
     parser.set_defaults(device="cpu")
@@ -51,11 +57,13 @@ def _profile(options: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from kdviz.cli.common.experiment_pictures import samples_of_files
-    from kdviz.compress.cost import read_cost
     from kdviz.compress.profile import MOST, Settings, own_samples, parted, profile, samples_of
     from kdviz.experiment import load_experiment
 
     experiment = load_experiment(options.experiment)
+    if options.times:
+        _add_device(experiment, options)
+        return
     samples = own_samples(experiment)
     if options.data and experiment.is_imported:
         samples = parted(samples_of_files(experiment, options, MOST))
@@ -71,12 +79,37 @@ def _profile(options: argparse.Namespace) -> None:
                 tqdm.write(f"kdviz: {note}", file=sys.stderr)
             notes_printed, table = len(progress.notes), progress.table
     assert table is not None
-    _write(experiment, table, options.out)
-    report = read_cost(experiment, table)
+    _write(experiment, _with_devices(experiment, table) if options.out is None else table, options.out)
+    _say(experiment, table, options)
+
+
+def _add_device(experiment: Experiment, options: argparse.Namespace) -> None:
+    """Add the rows of a device to the experiment's table."""
+    from kdviz.compress.export.device_times import read_device_times, with_device_times
+
+    rows = read_device_times(options.times, experiment)
+    _write(experiment, with_device_times(experiment, rows), options.out)
+    _say(experiment, rows, options)
+
+
+def _with_devices(experiment: Experiment, table: pa.Table) -> pa.Table:
+    """The table and the rows of other devices, which a measurement on this one leaves as they are."""
+    import pyarrow as pa
+
+    from kdviz.compress.export.device_times import device_rows
+
+    return pa.concat_tables([table, device_rows(experiment)])
+
+
+def _say(experiment: Experiment, table: pa.Table, options: argparse.Namespace) -> None:
+    from kdviz.compress.cost import read_cost
+
     if options.json:
         print(json.dumps(_document(experiment, table)))
-    else:
-        _print(report)
+        return
+    report = read_cost(experiment, table)
+    for device in report.devices:
+        _print(report.on(device))
 
 
 def _write(experiment: Experiment, table: pa.Table, out: str | None) -> None:
@@ -96,6 +129,7 @@ def _document(experiment: Experiment, table: pa.Table) -> dict[str, Any]:
 
 def _print(report: CostReport) -> None:
     from kdviz.compress.operations import left_out
+    from kdviz.narrative.device_limits import device_limits
     from kdviz.narrative.tradeoffs import findings
 
     for threads in report.thread_counts:
@@ -109,7 +143,7 @@ def _print(report: CostReport) -> None:
                 f"{entry.role:12} {entry.form:10} {row['parameters'] or '':>10} {_operations(entry):>8} "
                 f"{entry.costs['size']:>7.2f} {cells[0]:>8} {cells[1]:>9} {_accuracy(entry):>9}"
             )
-    for sentence in [*findings(report), *left_out(report.uncounted)]:
+    for sentence in [*findings(report), *device_limits(report), *left_out(report.uncounted)]:
         print(sentence)
 
 

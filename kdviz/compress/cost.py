@@ -1,7 +1,8 @@
 """The contents of cost.parquet: the cost of each model, its accuracy, and which models are the better choices.
 
 ``cost.parquet`` is tidy: one row per model (``role``), kind of file (``form``), number of threads and batch, with the
-machine it was measured on. ``times_ms`` has the time of each round, the same rounds for all models; ``right`` one bit
+machine it was measured on: the one that ran ``kdviz profile``, and any device that ran an export's ``check.py --time``.
+``times_ms`` has the time of each round, the same rounds for all models; ``right`` one bit
 per sample, whether it is classified correctly, so that models can be compared sample by sample.
 """
 
@@ -54,9 +55,18 @@ SCHEMA = pa.schema(
         ("kdviz", pa.string()),
         ("measured", pa.string()),
         ("uncounted", pa.list_(pa.string())),  # operators whose operations are not in flops
+        ("measured_by", pa.string()),  # CHECK; empty: kdviz profile itself
+        ("memory_bytes", pa.int64()),  # peak of a process that runs this model alone
+        ("energy_mj", pa.float64()),  # millijoules of the whole processor for a call
+        ("arithmetic_ms", pa.float64()),  # the least time of a call by the processor's speed of multiplying ...
+        ("reading_ms", pa.float64()),  # ... and by its speed of reading the weights
     ]
 )
-_LATER_COLUMNS = {"uncounted"}  # columns that tables of earlier versions lack
+_LATER_COLUMNS = {"uncounted", "measured_by", "memory_bytes", "energy_mj", "arithmetic_ms", "reading_ms"}
+# ... which tables of earlier versions lack
+
+CHECK = "check.py"
+"""What measured the rows that came from another device: the script of an export."""
 
 
 class Form(StrEnum):
@@ -67,6 +77,7 @@ class Form(StrEnum):
     ONNX_INT8 = "onnx_int8"
     FILE = "file"
     """The model is an ONNX file itself."""
+    OPENVINO = "openvino"
 
 
 FORMS: dict[str, str] = {
@@ -74,6 +85,7 @@ FORMS: dict[str, str] = {
     Form.ONNX: N_("ONNX Runtime, float32"),
     Form.ONNX_INT8: N_("ONNX Runtime, int8"),
     Form.FILE: N_("its own ONNX file"),
+    Form.OPENVINO: N_("OpenVINO, float32"),
 }
 """Form -> its name for people."""
 
@@ -110,6 +122,20 @@ AXES = {
         Axis("flops", N_("Operations"), "MFLOP", 1e-6, N_("For one picture; multiplying and adding are two.")),
         Axis("size", N_("File size"), "MB", 1e-6, N_("What has to be stored, sent and held in memory.")),
         Axis("parameters", N_("Parameters"), N_("million"), 1e-6, N_("Numbers that training has set.")),
+        Axis(
+            "memory",
+            N_("Peak memory"),
+            "MB",
+            1e-6,
+            N_("Of a process that runs this model and nothing else, with Python and the runtime."),
+        ),
+        Axis(
+            "energy",
+            N_("Energy for one picture"),
+            "mJ",
+            1.0,
+            N_("Of the whole processor, as its own counter tells it."),
+        ),
     )
 }
 """Axes by name; the first is the default."""
@@ -146,7 +172,9 @@ class CostEntry:
         return float(np.median(ratios)) if len(ratios) else self.costs[axis] / other.costs[axis]
 
     def ratios(self, other: CostEntry, axis: str) -> np.ndarray:
-        """The time of this over that of the other in each round; empty where their rounds differ."""
+        """The time of this over that of the other in each round; empty where they had no rounds together."""
+        if self.row["measured"] != other.row["measured"]:  # on one device, one after the other
+            return np.array([])
         times, other_times = (entry.times.get(axis, np.array([])) for entry in (self, other))
         return times / other_times if len(times) == len(other_times) else np.array([])
 
@@ -159,30 +187,58 @@ class CostEntry:
 
 @dataclass(frozen=True)
 class CostReport:
-    """The rows of cost.parquet, read for one number of threads.
+    """The rows of cost.parquet, read for one machine and one number of threads.
 
     Attributes:
         table: The whole table.
         threads: The number of threads of :attr:`entries`.
         stale: Roles whose weights have changed since the measurement, in the experiment's order.
+        device: The machine of :attr:`entries`, one of :attr:`devices`; empty: the first.
     """
 
     table: pa.Table
     threads: int
     stale: tuple[str, ...] = ()
+    device: str = ""
 
     @cached_property
     def entries(self) -> list[CostEntry]:
         """Models and forms, in the order of the table."""
         groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
-        for row in self.table.to_pylist():
+        for row in self._rows:
             if row["threads"] == self.threads:
                 groups.setdefault((row["role"], row["form"]), []).append(row)
         return [_entry(rows) for rows in groups.values()]
 
+    @cached_property
+    def _rows_of(self) -> dict[str, list[dict[str, Any]]]:
+        """Name of a machine -> its rows; a machine that was measured in both ways has two names."""
+        rows, by_machine = self.table.to_pylist(), {}
+        own = {row["machine"] for row in rows if not row.get("measured_by")}
+        for row in rows:
+            name = row["machine"] or ""
+            if row.get("measured_by") and row["machine"] in own:
+                name = f"{name} ({row['measured_by']})"
+            by_machine.setdefault(name, []).append(row)
+        return by_machine
+
+    @property
+    def devices(self) -> list[str]:
+        """Names of the machines, in the order of the table."""
+        return list(self._rows_of)
+
+    @property
+    def _rows(self) -> list[dict[str, Any]]:
+        return self._rows_of[self.device or self.devices[0]]
+
     @property
     def thread_counts(self) -> list[int]:
-        return sorted(set(self.table["threads"].to_pylist()))
+        return sorted({row["threads"] for row in self._rows})
+
+    @property
+    def batch(self) -> int:
+        """The largest number of pictures in a call."""
+        return max(row["batch"] for row in self._rows)
 
     @property
     def forms(self) -> list[str]:
@@ -197,7 +253,7 @@ class CostReport:
     def machine(self) -> dict[str, Any]:
         """The columns on where, when and on what was measured."""
         names = ("device", "machine", "cores", "torch", "onnxruntime", "kdviz", "measured", "split", "samples")
-        return {name: self.table[name][0].as_py() for name in names}
+        return {name: self._rows[0][name] for name in names}
 
     def find(self, role: str, forms: Iterable[str]) -> CostEntry | None:
         """A model in the first of these forms that it has."""
@@ -210,7 +266,12 @@ class CostReport:
         return {entry.role: tuple(entry.row["uncounted"]) for entry in self.entries if entry.row.get("uncounted")}
 
     def at(self, threads: int) -> CostReport:
-        return CostReport(self.table, threads, self.stale)
+        """The same machine with another number of threads."""
+        return CostReport(self.table, threads, self.stale, self.device)
+
+    def on(self, device: str) -> CostReport:
+        """Another machine, with its lowest number of threads."""
+        return CostReport(self.table, min(row["threads"] for row in self._rows_of[device]), self.stale, device)
 
 
 def read_cost(experiment: Experiment, table: Any = None) -> CostReport:
@@ -231,16 +292,18 @@ def read_cost(experiment: Experiment, table: Any = None) -> CostReport:
         raise ExperimentError(
             "This experiment's cost.parquet was made by another version of kdviz, or is empty; make it anew."
         )
-    weights = {row["role"]: row["weights"] for row in table.select(["role", "weights"]).to_pylist()}
+    weights = dict.fromkeys((row["role"], row["weights"]) for row in table.select(["role", "weights"]).to_pylist())
     runs = experiment.runs
-    stale = tuple(role for role, digest in weights.items() if role not in runs or runs[role].sha256 != digest)
-    return CostReport(table, min(table["threads"].to_pylist()), stale)
+    stale = dict.fromkeys(role for role, digest in weights if role not in runs or runs[role].sha256 != digest)
+    report = CostReport(table, 1, tuple(stale))
+    return report.on(report.devices[0])
 
 
 def _entry(rows: Sequence[dict[str, Any]]) -> CostEntry:
     """The entry of one model, form and number of threads, from one row per batch size."""
     single, batched = (choose(rows, key=lambda row: row["batch"]) for choose in (min, max))
     raw = {"flops": single["flops"], "size": single["file_bytes"], "parameters": single["parameters"]}
+    raw |= {"memory": single.get("memory_bytes"), "energy": (single.get("energy_mj") or 0) / single["batch"]}
     costs = {name: value * AXES[name].scale for name, value in raw.items() if value}
     ranges, times = {}, {}
     for name, row, measured in (("latency", single, single["batch"] == 1), ("batched", batched, batched["batch"] > 1)):

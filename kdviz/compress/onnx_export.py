@@ -11,12 +11,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from kdviz.core.errors import ModelError, Sentence, SettingError
 
 INPUT, OUTPUT = "images", "logits"
+OPSETS = (18, 23)
+"""The lowest and highest version of ONNX's operators that a file can be made for."""
+
+_WEIGHTED = ("Conv", "Gemm", "MatMul")
+_SMALL_SHARE = 0.02  # of all weights: the last layer stays in float32 where it has no more
 _CALIBRATION_BATCH = 32  # pictures: the outputs of all layers are kept for a batch
 
 
@@ -31,18 +37,23 @@ def exporter_problem() -> str:
     return ""
 
 
-def float_file(network: nn.Module, example: Tensor) -> bytes:
+def float_file(network: nn.Module, example: Tensor, opset: int | None = None) -> bytes:
     """The network as a float32 ONNX file for any batch.
 
     Args:
         network: A network on the CPU, in evaluation mode.
         example: Inputs of the network, (N, C, H, W), N at least 2.
+        opset: Version of ONNX's operators, within :data:`OPSETS`; None: the exporter's choice.
 
     Raises:
-        SettingError: A package is missing.
+        SettingError: A package is missing, or the version is none that can be made.
         ModelError: torch cannot export this network.
     """
     _require()
+    if opset is not None and not OPSETS[0] <= opset <= OPSETS[1]:
+        raise SettingError(
+            "ONNX files are made for opset {low} to {high}, got {opset}.", low=OPSETS[0], high=OPSETS[1], opset=opset
+        )
     with tempfile.TemporaryDirectory() as folder, _silence():
         path = Path(folder) / "model.onnx"
         try:
@@ -54,6 +65,7 @@ def float_file(network: nn.Module, example: Tensor) -> bytes:
                 output_names=[OUTPUT],
                 dynamo=True,
                 dynamic_shapes=({0: torch.export.Dim("N")},),
+                opset_version=opset,
                 external_data=False,
                 verbose=False,
             )
@@ -64,6 +76,10 @@ def float_file(network: nn.Module, example: Tensor) -> bytes:
 
 def int8_file(content: bytes, calibration: Tensor) -> bytes:
     """A float32 file quantised to int8: weights per channel, ranges from real pictures.
+
+    The last layer stays in float32 where it has less than a fiftieth of all weights: what is rounded there decides
+    between classes, and it hardly costs anything. The first layer does not, though it matters as much: the layers after
+    it would work in float32, too, until the first that is quantised, and most of the time saved would be lost.
 
     Args:
         content: A file of :func:`float_file`.
@@ -94,10 +110,19 @@ def int8_file(content: bytes, calibration: Tensor) -> bytes:
                 per_channel=True,
                 activation_type=quantization.QuantType.QInt8,
                 weight_type=quantization.QuantType.QInt8,
+                nodes_to_exclude=_kept_in_float(onnx.load(preprocessed)),
             )
         except Exception as error:  # onnxruntime's exceptions have no common base
             raise ModelError("onnxruntime cannot quantise this network: {reason}", reason=_first_line(error)) from error
         return Path(quantised).read_bytes()
+
+
+def _kept_in_float(model: Any) -> list[str]:
+    """The name of a model's last layer if it has few of all weights."""
+    sizes = {tensor.name: int(np.prod(tensor.dims)) for tensor in model.graph.initializer}
+    layers = [node for node in model.graph.node if node.op_type in _WEIGHTED]
+    weights = [sum(sizes.get(name, 0) for name in node.input) for node in layers]
+    return [layers[-1].name] if layers and layers[-1].name and weights[-1] < _SMALL_SHARE * sum(weights) else []
 
 
 def _reader(pictures: Tensor) -> Any:

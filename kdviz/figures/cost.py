@@ -15,8 +15,14 @@ from kdviz.figures.chart import Chart
 from kdviz.figures.files import new_figure
 from kdviz.figures.roles import label, role_colour, role_symbol, role_title
 
-FORM_SYMBOLS: Mapping[str, str] = {Form.TORCH: "", Form.ONNX: "-open", Form.ONNX_INT8: "-x-open", Form.FILE: "-dot"}
-"""Form -> suffix of a role's symbol: filled, open, open with a cross, with a dot."""
+FORM_SYMBOLS: Mapping[str, str] = {
+    Form.TORCH: "",
+    Form.ONNX: "-open",
+    Form.ONNX_INT8: "-x-open",
+    Form.FILE: "-dot",
+    Form.OPENVINO: "-open-dot",
+}
+"""Form -> suffix of a role's symbol: filled, open, open with a cross, with a dot, open with a dot."""
 
 _FILE_MARKERS = {"square": "s", "circle": "o", "diamond": "D"}
 _FILE_LEGEND: Mapping[str, str] = {Form.ONNX_INT8: N_("ONNX Runtime, int8 (with a cross)")}

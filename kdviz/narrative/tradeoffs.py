@@ -96,6 +96,14 @@ def _speed(kd_tradeoff: Tradeoff, margins: Margins) -> list[str]:
         "runtime": _(FORMS[kd_tradeoff.student.form]),
         "threads": _threads(kd_tradeoff.student),
     }
+    if not judgement.samples:
+        return [
+            _(
+                "Whether that makes it faster cannot be told, since both were not measured in the same rounds: one "
+                "picture takes {fast} ms against {slow} ms ({runtime}, {threads}).",
+                **values,
+            )
+        ]
     if judgement.outcome == MUCH_HIGHER:
         return [
             _(

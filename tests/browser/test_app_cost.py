@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from browser import ROOT, needs_browser, visit
 
-from kdviz.compress.cost import AXES, read_cost
+from kdviz.compress.cost import read_cost
 from kdviz.experiment import load_experiment
 from kdviz.narrative.tradeoffs import dominating_models, findings, title, tradeoff
 
@@ -41,7 +41,7 @@ def test_what_one_buys_is_said_first_and_the_table_has_every_model_in_every_form
         playwright.expect(rows.nth(number)).to_contain_text(f"{entry.accuracy:.2%}")
 
 
-def test_the_axis_and_the_forms_are_in_the_address(page: playwright.Page) -> None:
+def test_the_axis_and_the_forms_are_in_the_address(page: playwright.Page, report) -> None:
     visit(page, "/cost")
     chart = page.locator(".js-plotly-plot").first  # the one before may still be there for a moment
     playwright.expect(chart.locator(".scatterlayer .trace path.point")).to_have_count(9)
@@ -54,7 +54,7 @@ def test_the_axis_and_the_forms_are_in_the_address(page: playwright.Page) -> Non
     page.reload()
     playwright.expect(page.locator(".js-plotly-plot").first).to_contain_text("File size, MB (logarithmic)")
     playwright.expect(page.locator(".js-plotly-plot .legendtext", has_text="PyTorch")).to_have_count(0)
-    for axis in AXES.values():
+    for axis in report.axes:
         page.get_by_role("radio", name=axis.title, exact=True).click()
         playwright.expect(page.locator(".js-plotly-plot").first).to_contain_text(axis.title)
 

@@ -503,7 +503,7 @@ def test_the_front_is_of_those_that_no_other_beats():
 # figures --------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("axis", list(AXES))
+@pytest.mark.parametrize("axis", [axis for axis in AXES if axis not in ("memory", "energy")])  # of other devices only
 def test_the_chart_has_every_model_once_and_the_front(measured, axis):
     entries = measured.entries
     chart = figures.accuracy_against_cost(entries, AXES[axis], "test")

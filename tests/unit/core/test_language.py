@@ -355,9 +355,11 @@ ALLOWED = (
     "^zeros ones empty ",  # torch's operators
 )
 SHOWN = ("app", "figures", "narrative", "studies", "compress")
-IN_ENGLISH = (  # what a document of results says
+IN_ENGLISH = (  # what a document of results says, and what goes with an exported model
     *(f"narrative/results/{name}.py" for name in ("document", "models", "sections", "studies")),
     "narrative/attention/markdown.py",
+    "narrative/model_card.py",
+    "compress/export/example.py",
 )
 
 

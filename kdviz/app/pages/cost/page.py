@@ -26,6 +26,7 @@ from kdviz.core.errors import ExperimentError
 from kdviz.core.files import ASSETS
 from kdviz.core.language import N_, _, listed, number, percent, plural, signed
 from kdviz.core.vocabulary import Split
+from kdviz.narrative.device_limits import device_limits
 from kdviz.narrative.tradeoffs import Tradeoff, competition, exchange, milliseconds, tradeoff
 
 _SOURCES = {STORED: N_("As stored"), HERE: N_("Measured here just now")}
@@ -42,7 +43,7 @@ class _Source:
 
 
 def page() -> None:
-    address.keep_only("x", "forms", "threads", "from", margin.NAME)
+    address.keep_only("x", "forms", "threads", "from", "device", margin.NAME)
     opened = heading(PAGE)
     html.style()
     st.html(ASSETS / "app" / "overview.css")
@@ -50,7 +51,7 @@ def page() -> None:
     if source is None:
         cost_panel.show_measurement(opened, first=True)
         return
-    report = _choose_threads(source.report)
+    report = _choose_threads(_choose_device(source.report))
     _show_stale(opened, report)
     _show_summary(report)
     _show_tradeoffs(opened, report)
@@ -95,6 +96,20 @@ def _sources(opened: OpenExperiment) -> dict[str, _Source]:
         table, notes = measured
         sources[HERE] = _Source(HERE, read_cost(experiment, table), notes)
     return sources
+
+
+def _choose_device(report: CostReport) -> CostReport:
+    """The machine whose figures are shown, where several were measured."""
+    devices = report.devices
+    requested = address.read("device", devices[0])
+    requested = requested if requested in devices else devices[0]
+    if len(devices) > 1:
+        chosen = st.selectbox(
+            _("Measured on"), devices, key=address.widget_key(f"device-{len(devices)}", requested), format_func=plain
+        )
+        requested = chosen or requested
+    address.keep("device", requested, devices[0])
+    return report.on(requested)
 
 
 def _choose_threads(report: CostReport) -> CostReport:
@@ -250,7 +265,7 @@ def _show_table(report: CostReport) -> None:
         _("Operations, MFLOP"),
         _("File, MB"),
         _("One picture, ms"),
-        _("In a batch of {count}, ms each", count=number(_batch(report))),
+        _("In a batch of {count}, ms each", count=number(report.batch)),
         _("Accuracy"),
         _("95 % interval"),
     ]
@@ -265,12 +280,8 @@ def _show_table(report: CostReport) -> None:
             rounds=plural("{count} round", "{count} rounds", entries[0].row["rounds"]),
         )
     )
-    for sentence in left_out(report.uncounted):
+    for sentence in [*device_limits(report), *left_out(report.uncounted)]:
         st.caption(plain(sentence))
-
-
-def _batch(report: CostReport) -> int:
-    return max(report.table["batch"].to_pylist())
 
 
 def _row(entry: CostEntry) -> list[str]:
@@ -312,7 +323,7 @@ def _show_machine(report: CostReport, source: _Source) -> None:
         "machine": plain(machine["machine"] or ""),
         "cores": plural("{count} core", "{count} cores", machine["cores"]),
         "threads": threads,
-        "torch": plain(machine["torch"] or ""),
+        "torch": plain(machine["torch"] or "–"),
         "onnx": plain(machine["onnxruntime"] or "–"),
         "when": plain((machine["measured"] or "")[:16].replace("T", " ")),
         "samples": plural("{count} sample", "{count} samples", machine["samples"] or 0),
