@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from kdviz import __version__
-from kdviz.cli import app, bench, evaluate, explain, get, import_, list_, profile, recipe, report, study, sweep, train
+from kdviz.cli import app, bench, compress, evaluate, explain, get, import_, list_, profile, recipe, report, study, sweep, train
 from kdviz.cli.common.recipe_files import VerbParser
 from kdviz.cli.studies import federated, incremental
 from kdviz.core.errors import ERRORS_VARIABLE, KdvizError
@@ -48,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
         title="commands", dest="verb", required=True, metavar="COMMAND", parser_class=VerbParser
     )
     training = (train, recipe, sweep, study, incremental, federated)
-    modules = (app, get, import_, *training, evaluate, explain, profile, report, bench, list_)
+    modules = (app, get, import_, *training, evaluate, explain, profile, compress, report, bench, list_)
     for add in [module.add for module in modules]:
         add(verbs)
     return parser

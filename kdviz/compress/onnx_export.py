@@ -100,6 +100,32 @@ def int8_file(content: bytes, calibration: Tensor) -> bytes:
         return Path(quantised).read_bytes()
 
 
+def dynamic_int8_file(content: bytes) -> bytes:
+    """A float32 file whose weights are int8, and whose layers find the range of their inputs anew for each batch.
+
+    Args:
+        content: A file of :func:`float_file`.
+
+    Raises:
+        SettingError: A package is missing.
+        ModelError: onnxruntime cannot quantise this network.
+    """
+    _require()
+    import onnx  # pyright: ignore[reportMissingImports]
+    from onnxruntime import quantization  # pyright: ignore[reportMissingImports]
+
+    with tempfile.TemporaryDirectory() as folder, _silence():
+        exported, quantised = (str(Path(folder) / f"{name}.onnx") for name in ("plain", "done"))
+        model = onnx.load_from_string(content)
+        del model.graph.value_info[:]  # as above
+        onnx.save(model, exported)
+        try:
+            quantization.quantize_dynamic(exported, quantised, weight_type=quantization.QuantType.QInt8)
+        except Exception as error:  # onnxruntime's exceptions have no common base
+            raise ModelError("onnxruntime cannot quantise this network: {reason}", reason=_first_line(error)) from error
+        return Path(quantised).read_bytes()
+
+
 def _reader(pictures: Tensor) -> Any:
     """A reader of calibration data for onnxruntime: a batch at a time, then None."""
     from onnxruntime.quantization import CalibrationDataReader  # pyright: ignore[reportMissingImports]
