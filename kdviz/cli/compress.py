@@ -19,11 +19,14 @@ from kdviz.cli.common.arguments import (
 )
 from kdviz.cli.common.experiment_pictures import require_trainable
 from kdviz.cli.common.progress import show_stages
+from kdviz.cli.evaluate import margin
+from kdviz.core.errors import SettingError
 from kdviz.core.vocabulary import Role, Split
 
 if TYPE_CHECKING:
     from kdviz.data import LabelledImages
     from kdviz.experiment import Experiment
+    from kdviz.studies.compression.report import CompressionReport
     from kdviz.studies.compression.steps import Step
 
 PATTERNS, RANGES = ("channels", "weights", "2:4"), ("static", "dynamic")
@@ -63,6 +66,7 @@ def add(verbs: Any) -> None:
         help="quantise without training, with ranges from pictures (static) or from each batch (dynamic); --qat "
         "already gives int8",
     )
+    steps.add_argument("--measure", action="store_true", help="make nothing; measure anew what was made of the model")
     _add_training(parser)
     parser.add_argument("--data", metavar="DIR", help="folder of the data; MNIST and torchvision's are downloaded")
     add_reader_options(parser)
@@ -70,6 +74,13 @@ def add(verbs: Any) -> None:
         "--images", metavar="N", type=at_least_zero, default=100, help="test images whose maps are compared; 0: none"
     )
     parser.add_argument("--masks", metavar="N", type=at_least_one, default=1000, help="masks of each map")
+    parser.add_argument(
+        "--margin",
+        type=margin,
+        metavar="POINTS",
+        default=0.5,
+        help="points of accuracy within which two models count as equal",
+    )
     common(parser)
 
 
@@ -92,21 +103,27 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
 def _compress(options: argparse.Namespace) -> None:
     from kdviz.experiment import load_experiment
     from kdviz.studies.compression.making import Making, make_run
+    from kdviz.studies.compression.rows import descendants
     from kdviz.studies.compression.steps import plan_steps
 
     set_threads(options)
     experiment = load_experiment(options.experiment)
     require_trainable(experiment, "compress")
-    planned = plan_steps(experiment, options.of, _steps(options), options.role)
+    steps = _steps(options)
+    planned = plan_steps(experiment, options.of, steps, options.role) if steps else []
     splits = splits_of(experiment, options)
     given = {name: getattr(options, name) for name in _GIVEN if getattr(options, name) is not None}
     making = Making(experiment, splits, given, options.device, options.teacher)
-    making.check(planned)
+    if planned:
+        making.check(planned)
+    made = [each.role for each in planned] or descendants(experiment, options.of)
+    if not made:
+        raise SettingError("Nothing was made of '{role}' yet that could be measured.", role=options.of)
     evaluated = _evaluated(experiment, splits)
     for number, each in enumerate(planned, 1):
         show_stages(make_run(making, each, number, len(planned)))
         _evaluate(experiment, each.role, evaluated, options.device)
-    _report(experiment, splits[Split.TEST], options, [each.role for each in planned])
+    _print(experiment, _measure(experiment, splits[Split.TEST], options, made), options, made)
 
 
 def _steps(options: argparse.Namespace) -> list[Step]:
@@ -117,8 +134,10 @@ def _steps(options: argparse.Namespace) -> list[Step]:
         if compresses:
             options.wrong_usage("argument --other-seed: not allowed with --prune, --qat or --int8")
         return [Step(SEED)]
+    if options.measure:
+        return []
     if not compresses:
-        options.wrong_usage("one of --prune F, --qat, --int8 and --other-seed is required")
+        options.wrong_usage("one of --prune F, --qat, --int8, --other-seed and --measure is required")
     steps = [] if options.prune is None else [Step(PRUNE, options.prune, options.pattern)]
     if options.qat:
         if options.int8 == RANGES[1]:
@@ -146,5 +165,46 @@ def _evaluate(experiment: Experiment, role: str, splits: list[LabelledImages], d
         evaluate_run(experiment, role, samples, device)
 
 
-def _report(experiment: Experiment, samples: LabelledImages, options: argparse.Namespace, made: list[str]) -> None:
-    print(json.dumps({role: experiment.runs[role].metrics for role in made}))
+def _measure(
+    experiment: Experiment, samples: LabelledImages, options: argparse.Namespace, made: list[str]
+) -> CompressionReport:
+    """Compare the maps of what was made, write compression.parquet, and read it."""
+    from tqdm import tqdm
+
+    from kdviz.studies.compression.maps import compare_maps
+    from kdviz.studies.compression.report import read_compression_report
+    from kdviz.studies.compression.rows import compression_rows
+    from kdviz.studies.compression.table import write_compression
+
+    write_compression(experiment, compression_rows(experiment, {}))  # complete but for the maps, which take long
+    maps: dict[str, Any] = {}
+    count = min(options.images, len(samples))
+    for role in made if count else ():
+        steps = compare_maps(experiment, role, samples, count, options.masks, options.device)
+        for columns in tqdm(steps, total=count, desc=f"maps {role}", unit="image", file=sys.stderr):
+            maps[role] = columns
+    write_compression(experiment, compression_rows(experiment, maps))
+    report = read_compression_report(experiment)
+    assert report is not None  # it was written just now
+    return report
+
+
+def _print(experiment: Experiment, report: CompressionReport, options: argparse.Namespace, made: list[str]) -> None:
+    from kdviz.narrative.compression import compression_sentences, limit_sentences, run_sentences
+
+    share = options.margin / 100
+    if options.json:
+        sentences = compression_sentences(report, share)
+        document = {"experiment": str(experiment.folder), "made": made, **report.to_json(), "sentences": sentences}
+        print(json.dumps(document, allow_nan=False))
+        return
+    print(f"{'model':28} {'step':14} {'MB':>7} {'MFLOP':>8} {'accuracy':>9} {'points':>7} {'fixed':>6} {'broken':>6}")
+    for run in report.runs.values():
+        row = run.row
+        operations = "" if row["flops"] is None else f"{row['flops'] / 1e6:.2f}"
+        print(
+            f"{run.child:28} {run.step:14} {row['bytes'] / 1e6:>7.2f} {operations:>8} {row['accuracy']:>9.2%} "
+            f"{100 * row['difference']:>+7.2f} {row['fixed']:>6} {row['broken']:>6}"
+        )
+    sentences = [sentence for role in made for sentence in run_sentences(report.runs[role], share)]
+    print("\n".join([*sentences, *limit_sentences(report)]))

@@ -48,7 +48,7 @@ def require_prunable(network: str) -> None:
             "Channels of a '{network}' cannot be pruned, since nothing here could build it again in other widths; "
             "those of {names} can.",
             network=network,
-            names=", ".join(name for name in networks if has_widths(name)),
+            names=", ".join(sorted(name for name in networks if has_widths(name))),
         )
 
 

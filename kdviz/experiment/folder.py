@@ -66,6 +66,7 @@ _TABLES = (
     *_ATTENTION,
     *_REGIONS,
     "cost",
+    "compression",
     "shifts",
     "showcase",
     "transfer",

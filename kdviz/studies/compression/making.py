@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import tempfile
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -23,10 +24,12 @@ from kdviz.data import LabelledImages
 from kdviz.data.shortcuts.planting import PlantedShortcut
 from kdviz.distill.config import TrainingConfig
 from kdviz.distill.experiment_trainer import ExperimentTrainer
+from kdviz.distill.prediction import predict_logits
 from kdviz.distill.sources import LabelBudget, ModelSource
 from kdviz.distill.stages import Stage, making_stages, training_record, training_stages
 from kdviz.distill.storage.interrupted import forget_unfinished
-from kdviz.distill.storage.run_files import new_network
+from kdviz.distill.storage.run_files import new_network, read_array, weights_of, write_array
+from kdviz.distill.training import TrainingProgress
 from kdviz.distill.transfer_sets.making import StudentData
 from kdviz.experiment import Experiment, Run
 from kdviz.models.networks import build_network
@@ -147,7 +150,8 @@ def _train(making: Making, planned: PlannedStep, number: int, count: int) -> Ite
     data = StudentData(trainer.train, trainer.validation)
     teachers = () if teacher is None else (teacher,)
     if teachers:
-        data = yield from _taught(planned.role, number, count, trainer, teachers, run.network)
+        made = _taught(trainer, teachers[0], config, run.network)
+        data = yield from making_stages(planned.role, number, count, made)
     steps = trainer.fit(planned.role, network, data, config, teachers)
     yield from training_stages(planned.role, number, count, steps)
     record = training_record(config, data.training, data.validation, distilled=bool(teachers))
@@ -161,15 +165,17 @@ def _train(making: Making, planned: PlannedStep, number: int, count: int) -> Ite
 
 
 def _taught(
-    role: str,
-    number: int,
-    count: int,
-    trainer: ExperimentTrainer,
-    teachers: tuple[nn.Module, ...],
-    network: str,
-) -> Generator[Stage, None, StudentData]:
-    """The data with the teacher's answers."""
-    return (yield from making_stages(role, number, count, trainer.kd_data(teachers, None, network)))
+    trainer: ExperimentTrainer, teacher: nn.Module, config: TrainingConfig, network: str
+) -> Generator[TrainingProgress, None, StudentData]:
+    """The data with the teacher's answers; those on unchanged pictures are kept in ``runs/``, for the next step."""
+    if config.needs_teacher_network:
+        return (yield from trainer.kd_data([teacher], None, network))
+    of = hashlib.sha256(weights_of(teacher)).hexdigest()[:16]
+    name = f"compression/{of}-{trainer.train.fingerprint[:16]}.npy"
+    if not trainer.store.has(name):
+        logits = predict_logits(teacher, trainer.train, trainer.spec.normalise, device=config.device, bf16=config.bf16)
+        write_array(trainer.store, name, logits)
+    return StudentData(trainer.train, trainer.validation, read_array(trainer.store, name))
 
 
 def _trainer(making: Making, run: Run, config: TrainingConfig) -> ExperimentTrainer:
