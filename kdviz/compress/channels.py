@@ -164,5 +164,3 @@ def _select(state: dict[str, Tensor], name: str, channels: Tensor | None) -> Non
     for kind in _OF_A_CHANNEL:
         if f"{name}.{kind}" in state:
             state[f"{name}.{kind}"] = state[f"{name}.{kind}"][channels]
-
-

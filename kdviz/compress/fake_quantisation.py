@@ -191,9 +191,7 @@ class _Int8Layer(nn.Module):
 
 
 def _operator(name: str, values: Any, scale: Any, zero: Any, dtype: torch.dtype = torch.float32, **attributes: int):
-    return torch.onnx.ops.symbolic(
-        name, (values, scale, zero), attributes, dtype=dtype, shape=values.shape, version=13
-    )
+    return torch.onnx.ops.symbolic(name, (values, scale, zero), attributes, dtype=dtype, shape=values.shape, version=13)
 
 
 def int8_network(network: nn.Module) -> nn.Module:

@@ -126,6 +126,23 @@ def dynamic_int8_file(content: bytes) -> bytes:
         return Path(quantised).read_bytes()
 
 
+def without_notes(content: bytes) -> bytes:
+    """The same file without the exporter's notes on each node: the lines of code, with their paths, that made it.
+
+    Raises:
+        SettingError: A package is missing.
+    """
+    _require()
+    import onnx  # pyright: ignore[reportMissingImports]
+
+    model = onnx.load_from_string(content)
+    del model.metadata_props[:], model.graph.metadata_props[:], model.graph.value_info[:]
+    for part in (*model.graph.node, *model.graph.input, *model.graph.output, *model.graph.initializer):
+        del part.metadata_props[:]
+        part.doc_string = ""
+    return model.SerializeToString()
+
+
 def _reader(pictures: Tensor) -> Any:
     """A reader of calibration data for onnxruntime: a batch at a time, then None."""
     from onnxruntime.quantization import CalibrationDataReader  # pyright: ignore[reportMissingImports]

@@ -1,8 +1,8 @@
 """Unstructured pruning: single weights become 0 and stay 0 while the network is trained further.
 
 The shapes stay, so that neither file nor operations shrink by themselves: a zip file, or a runtime with kernels for
-sparse weights, gains from it. ``2:4`` keeps two of every four weights in a row of inputs, which some GPUs compute faster
-(Mishra et al., 2021, arXiv:2104.08378).
+sparse weights, gains from it. ``2:4`` keeps two of every four weights in a row of inputs, which some GPUs compute
+faster (Mishra et al., 2021, arXiv:2104.08378).
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def prune_two_of_four(network: nn.Module) -> None:
 
 
 def two_of_four(weight: Tensor) -> Tensor:
-    """A mask, 1 where a weight is among the two largest of its four, in the order of the inputs: shape of ``weight``."""
+    """A mask of the shape of ``weight``: 1 where one is among the two largest of its four, in the order of inputs."""
     groups = weight.detach().abs().flatten(1).unflatten(1, (-1, _GROUP))
     mask = torch.zeros_like(groups).scatter_(2, groups.topk(_STAY, dim=2).indices, 1.0)
     return mask.view_as(weight)

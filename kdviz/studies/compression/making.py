@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from kdviz.compress.channels import prune_channels, require_prunable
 from kdviz.compress.fake_quantisation import fake_quantised, int8_network, set_ranges
-from kdviz.compress.onnx_export import dynamic_int8_file, exporter_problem, float_file, int8_file
+from kdviz.compress.onnx_export import dynamic_int8_file, exporter_problem, float_file, int8_file, without_notes
 from kdviz.compress.profile import CALIBRATION
 from kdviz.compress.sparse_weights import make_permanent, prune_two_of_four, prune_weights
 from kdviz.core.errors import SettingError
@@ -263,9 +263,7 @@ def _add_file(experiment: Experiment, role: str, content: bytes, parent: Run, re
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{role}.onnx"
-        path.write_bytes(content)
+        path.write_bytes(without_notes(content))
         run = experiment.with_model(role, path).runs[role]
     run.training = record
     experiment.runs[role] = run
-
-

@@ -214,7 +214,9 @@ def _against(run: CompressedRun, null: CompressedRun | None) -> CompressedRun:
         return run
     beyond = None
     if run.row["images"] and null.row["images"]:
-        own, other = (dict(zip(each.row["images"], _values(each.row, "maps_parent"), strict=True)) for each in (run, null))
+        own, other = (
+            dict(zip(each.row["images"], _values(each.row, "maps_parent"), strict=True)) for each in (run, null)
+        )
         beyond = _mean(np.array([own[image] - other[image] for image in own if image in other]))
     return CompressedRun(
         run.row,
