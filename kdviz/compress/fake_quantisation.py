@@ -29,6 +29,7 @@ from kdviz.core.errors import ModelError
 
 _LOWEST, _HIGHEST = -128, 127  # levels of inputs
 _WEIGHTS = 64  # the highest level of weights; the lowest is its negative
+_OPSET = 13  # the first one with a scale for each channel
 _SMALLEST = 1e-8  # of a scale, where all values are 0
 _KEPT = 0.99  # of a range, at every step of training
 
@@ -158,7 +159,8 @@ def fold_norms(network: nn.Module) -> None:
 
 def _fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
     mean, variance = norm.running_mean, norm.running_var
-    assert mean is not None and variance is not None
+    if mean is None or variance is None:
+        raise ModelError("A batch norm without statistics cannot become part of the layer before it.")
     weight, bias = fuse_conv_bn_weights(
         convolution.weight, convolution.bias, mean, variance, norm.eps, norm.weight, norm.bias
     )
@@ -190,8 +192,14 @@ class _Int8Layer(nn.Module):
         return _apply(self.layer, rounded, weight)
 
 
-def _operator(name: str, values: Any, scale: Any, zero: Any, dtype: torch.dtype = torch.float32, **attributes: int):
-    return torch.onnx.ops.symbolic(name, (values, scale, zero), attributes, dtype=dtype, shape=values.shape, version=13)
+def _operator(
+    name: str, values: Any, scale: Any, zero: Any, dtype: torch.dtype = torch.float32, axis: int | None = None
+) -> Tensor:
+    """An operator of ONNX on one tensor, which torch's exporter passes on as it is."""
+    attributes: dict[str, Any] = {} if axis is None else {"axis": axis}
+    return torch.onnx.ops.symbolic(
+        name, (values, scale, zero), attributes, dtype=dtype, shape=values.shape, version=_OPSET
+    )
 
 
 def int8_network(network: nn.Module) -> nn.Module:

@@ -77,7 +77,7 @@ def _weight(layer: nn.Module) -> Tensor:
 
 
 def _layers(network: nn.Module) -> list[nn.Module]:
-    layers = [
+    layers: list[nn.Module] = [
         module
         for module in network.modules()
         if isinstance(module, (nn.Conv2d, nn.Linear)) and not isinstance(module, WhiteningConv)

@@ -50,18 +50,14 @@ _ANSWERS: Mapping[str, str] = {
     UNKNOWN: N_("One cannot tell whether that is more than another seed changes, {null}: {difference}."),
 }
 _LOOKS: Mapping[str, str] = {
-    MORE: N_(
-        "It looks elsewhere: that is less than the maps of another seed agree with the same model's: {difference}."
-    ),
+    MORE: N_("It looks elsewhere: the maps of another seed agree more with the same model's: {difference}."),
     LESS: N_("It looks where its parent looks, more than another seed does: {difference}."),
     UNKNOWN: N_("One cannot tell whether it looks elsewhere more than another seed does: {difference}."),
 }
 _TEACHER: Mapping[str, str] = {
     MORE: N_("They agree with the teacher's more than its parent's do: {difference}."),
     LESS: N_("They agree with the teacher's less than its parent's do: {difference}."),
-    UNKNOWN: N_(
-        "One cannot tell whether they agree with the teacher's more or less than its parent's do: {difference}."
-    ),
+    UNKNOWN: N_("One cannot tell whether they agree with the teacher's more than its parent's do: {difference}."),
 }
 
 
@@ -118,9 +114,9 @@ def saving_sentence(run: CompressedRun) -> str:
 
 
 def _bytes(count: int) -> str:
-    return (
-        _("{count} MB", count=number(count / 1e6, 2)) if count >= 1e5 else _("{count} kB", count=number(count / 1e3, 1))
-    )
+    if count >= 1e5:
+        return _("{count} MB", count=number(count / 1e6, 2))
+    return _("{count} kB", count=number(count / 1e3, 1))
 
 
 def accuracy_sentence(run: CompressedRun, margin: float = MARGIN) -> str:

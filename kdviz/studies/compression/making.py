@@ -244,10 +244,8 @@ def _add_int8(making: Making, planned: PlannedStep) -> None:
     experiment = making.experiment
     run = experiment.runs[planned.parent]
     content = float_file(run.unadapted, _example(experiment))
-    if planned.step.ranges == DYNAMIC:
-        content = dynamic_int8_file(content)
-    else:
-        content = int8_file(content, making.calibration())
+    is_dynamic = planned.step.ranges == DYNAMIC
+    content = dynamic_int8_file(content) if is_dynamic else int8_file(content, making.calibration())
     _add_file(experiment, planned.role, content, run, dict(run.training))
 
 

@@ -208,15 +208,18 @@ def _mean(values: np.ndarray) -> Difference | None:
     return paired_difference(np.zeros((1, len(values))), values[None])
 
 
+def _by_image(run: CompressedRun) -> dict[int, float]:
+    """Image -> agreement of its maps with its parent's."""
+    return dict(zip(run.row["images"], _values(run.row, "maps_parent"), strict=True))
+
+
 def _against(run: CompressedRun, null: CompressedRun | None) -> CompressedRun:
     """A run with what it changed beyond what another seed changes, on the same samples and images."""
     if null is None or len(null.changed) != len(run.changed):
         return run
     beyond = None
     if run.row["images"] and null.row["images"]:
-        own, other = (
-            dict(zip(each.row["images"], _values(each.row, "maps_parent"), strict=True)) for each in (run, null)
-        )
+        own, other = _by_image(run), _by_image(null)
         beyond = _mean(np.array([own[image] - other[image] for image in own if image in other]))
     return CompressedRun(
         run.row,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -31,7 +33,7 @@ def with_idle_channels(name: str) -> tuple[nn.Module, torch.Tensor, list[int]]:
         if isinstance(module, (nn.Conv2d, nn.Linear)) and not isinstance(module, WhiteningConv)
     ]
     with torch.no_grad():
-        for layer, following in zip(layers, layers[1:], strict=False):
+        for layer, following in pairwise(layers):
             places = following.weight.shape[1] // layer.weight.shape[0]
             following.weight.unflatten(1, (-1, places))[:, ::2] = 0
     return network, inputs, [len(layer.weight) for layer in layers[:-1]]
