@@ -77,6 +77,7 @@ def run_sentences(run: CompressedRun, margin: float = MARGIN) -> list[str]:
     return [
         saving_sentence(run),
         accuracy_sentence(run, margin),
+        *root_sentences(run, margin),
         *hidden_sentences(run, margin),
         *answers_sentences(run),
         *map_sentences(run),
@@ -121,15 +122,35 @@ def _bytes(count: int) -> str:
 
 def accuracy_sentence(run: CompressedRun, margin: float = MARGIN) -> str:
     judged = accuracy_judgement(run, margin)
+    return _judged(judged, run.parent, run.row["accuracy"], run.row["parent_accuracy"])
+
+
+def root_sentences(run: CompressedRun, margin: float = MARGIN) -> list[str]:
+    """All steps of a chain together, against the run where it began; empty after the first step."""
+    if run.since_root is None:
+        return []
+    row = run.row
+    judged = judge_difference(run.since_root, margin)
+    verdict = _judged(judged, row["root"], row["accuracy"], row["root_accuracy"])
+    size = _(
+        "All steps since '{root}' together: its file has {share} of that one's.",
+        root=row["root"],
+        share=percent(row["bytes"] / row["root_bytes"]),
+    )
+    return [size, verdict]
+
+
+def _judged(judged: Judgement, other: str, own_accuracy: float, other_accuracy: float) -> str:
+    """An accuracy against another one, in words with the margin."""
     value, low, high = points_interval(judged.value, judged.low, judged.high)
     change = _(
         "{own} against {other}, {value} points ({interval})",
-        own=percent(run.row["accuracy"], 2),
-        other=percent(run.row["parent_accuracy"], 2),
+        own=percent(own_accuracy, 2),
+        other=percent(other_accuracy, 2),
         value=value,
         interval=interval(judged, low, high),
     )
-    return _(_ACCURACY[judged.outcome], parent=run.parent, margin=margin_points(margin), change=change)
+    return _(_ACCURACY[judged.outcome], parent=other, margin=margin_points(judged.margin), change=change)
 
 
 def hidden_sentences(run: CompressedRun, margin: float = MARGIN) -> list[str]:

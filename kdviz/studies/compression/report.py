@@ -34,6 +34,7 @@ class CompressedRun:
         beyond_changed: Share of changed answers less that of another seed's; None: no other seed was trained.
         beyond_maps: Its maps' agreement with its parent's less that of another seed's; None likewise.
         null: Role of the run that was trained with another seed; empty without.
+        since_root: Its accuracy less that of the run where the chain of steps began; None after the first step.
     """
 
     row: Mapping[str, Any]
@@ -44,6 +45,7 @@ class CompressedRun:
     beyond_changed: Difference | None = None
     beyond_maps: Difference | None = None
     null: str = ""
+    since_root: Difference | None = None
 
     @property
     def child(self) -> str:
@@ -133,7 +135,7 @@ def _as_json(run: CompressedRun) -> dict[str, Any]:
     numbers = {name: value for name, value in run.row.items() if name not in left_out}
     differences = {
         name: None if getattr(run, name) is None else asdict(getattr(run, name))
-        for name in ("maps_parent", "maps_teacher", "beyond_changed", "beyond_maps")
+        for name in ("since_root", "maps_parent", "maps_teacher", "beyond_changed", "beyond_maps")
     }
     words = {"answers": run.answers, "looks": run.looks, "null": run.null or None}
     return {**numbers, "changed": float(run.changed.mean()), **differences, **words}
@@ -187,6 +189,7 @@ def _run(row: Mapping[str, Any]) -> CompressedRun:
         changed,
         _mean(_values(row, "maps_parent")),
         _mean(_values(row, "maps_teacher") - _values(row, "parent_teacher")),
+        since_root=_accuracy(row["root_fixed"], row["root_broken"], samples) if row["root"] else None,
     )
 
 
@@ -230,4 +233,5 @@ def _against(run: CompressedRun, null: CompressedRun | None) -> CompressedRun:
         paired_shares(null.changed, run.changed),
         beyond,
         null.child,
+        run.since_root,
     )

@@ -91,6 +91,7 @@ def _row(experiment: Experiment, run: Run, predictions: Predictions) -> dict[str
         "parent_bytes": file_bytes(parent),
         "flops": flops(experiment, run),
         "parent_flops": flops(experiment, parent),
+        **_since_root(experiment, run, predictions),
         "zeros": None if run.network == ONNX else zero_share(run.unadapted),
     }
 
@@ -119,6 +120,30 @@ def _behaviour(experiment: Experiment, child: str, parent: str, predictions: Pre
         "worst_class": experiment.classes[worst],
         "worst_accuracy": accuracies[worst],
         "worst_in_parent": float(before[predictions.labels == worst].mean()),
+    }
+
+
+def root_of(experiment: Experiment, run: Run) -> Run:
+    """The run at the beginning of a chain of steps."""
+    seen = set()
+    while run.parent in experiment.models and run.role not in seen:
+        seen.add(run.role)
+        run = experiment.runs[run.parent]
+    return run
+
+
+def _since_root(experiment: Experiment, run: Run, predictions: Predictions) -> dict[str, Any]:
+    """Columns on all steps of a chain together; empty after the first step."""
+    root = root_of(experiment, run)
+    if root.role == run.parent or root.role not in predictions.predicted:
+        return {}
+    before, after = predictions.right(root.role), predictions.right(run.role)
+    return {
+        "root": root.role,
+        "root_accuracy": float(before.mean()),
+        "root_fixed": int((after & ~before).sum()),
+        "root_broken": int((before & ~after).sum()),
+        "root_bytes": file_bytes(root),
     }
 
 

@@ -42,6 +42,11 @@ SCHEMA = pa.schema(
         ("parent_bytes", pa.int64()),
         ("flops", pa.int64()),  # for one picture
         ("parent_flops", pa.int64()),
+        ("root", pa.string()),  # where the chain of steps began; null where that is the parent
+        ("root_accuracy", pa.float64()),
+        ("root_fixed", pa.int32()),  # as fixed and broken, against it
+        ("root_broken", pa.int32()),
+        ("root_bytes", pa.int64()),
         ("zeros", pa.float64()),  # share of weights that are 0; null for an ONNX file
         ("masks", pa.int32()),  # of each map
         ("images", pa.list_(pa.int32())),  # samples whose maps were compared

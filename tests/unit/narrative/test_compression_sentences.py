@@ -117,6 +117,21 @@ def test_everything_is_said_once_and_what_is_missing_too():
     assert "weakest in the class 9: 97.1% of it are right, 97.9% with its parent" in text
 
 
+def test_all_steps_of_a_chain_are_judged_together():
+    whole = {
+        "root": "kd_student",
+        "root_accuracy": 0.987,
+        "root_fixed": 10,
+        "root_broken": 130,
+        "root_bytes": 4_660_000,
+    }
+    run = run_of({**row(parent="small_pruned"), **whole})
+    text = " ".join(run_sentences(run))
+    assert "All steps since 'kd_student' together: its file has 10.0% of that one's." in text
+    assert "It is less accurate than 'kd_student', by more than 0.5 points: 98.60% against 98.70%, -1.20 points" in text
+    assert not any("All steps" in sentence for sentence in run_sentences(run_of(row())))
+
+
 def test_steps_in_words():
     assert step_title("qat") == "trained with int8 in mind"
     assert step_title("prune 0.5 2:4") == "pruned by 0.5 2:4"

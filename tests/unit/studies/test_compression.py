@@ -158,6 +158,10 @@ def test_the_report_holds_steps_against_another_seed(compressed):
     assert small.beyond_changed.value == pytest.approx(own.mean() - null.mean())
     assert report.runs["small_pruned"].beyond_maps is not None
     assert small.maps_parent is None  # not measured
+    right = read_predictions(compressed.table("predictions"), "test").right
+    assert small.since_root is not None
+    assert small.since_root.value == pytest.approx(right("small").mean() - right("kd_student").mean())
+    assert report.runs["small_pruned"].since_root is None
     assert report.to_json()["compression"][0]["child"] == "small_pruned"
 
 
