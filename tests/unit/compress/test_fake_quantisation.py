@@ -40,6 +40,26 @@ def test_folded_norms_change_no_answer():
     torch.testing.assert_close(network(inputs), before, rtol=1e-4, atol=1e-5)
 
 
+def test_a_network_that_is_set_from_pictures_can_be_trained_on(small_digits):
+    from dataclasses import replace
+
+    from kdviz.distill import TrainingConfig, fit
+    from kdviz.experiment import InputSpec
+
+    colours = replace(small_digits.take(torch.arange(60)), images=small_digits.images[:60].repeat(1, 3, 1, 1))
+    spec = InputSpec((14, 14), 3, (0.0,) * 3, (1.0,) * 3)
+    network = build_network("airbench_small", classes=10, channels=3, size=(14, 14))
+    network.fit_to(spec.normalise(colours.images))  # type: ignore[operator]
+    fake = fake_quantised(network.eval())
+    before = {name: tensor.clone() for name, tensor in fake.state_dict().items()}
+    set_ranges(fake, [spec.normalise(colours.images)])
+    config = TrainingConfig(epochs=1, batch_size=30, learning_rate=1e-3, device="cpu", bf16="off")
+    assert list(fit(fake, colours, colours, spec.normalise, config))[-1].ends_epoch
+    after = fake.state_dict()
+    assert torch.equal(after["0.layer.weight"], before["0.layer.weight"])  # the whitening is never trained
+    assert not torch.equal(after["2.0.layer.weight"], before["2.0.layer.weight"])
+
+
 def test_a_norm_that_turns_values_round_is_not_moved_through_a_max_pool():
     norm = nn.BatchNorm2d(2)
     with torch.no_grad():
