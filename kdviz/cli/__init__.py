@@ -16,6 +16,7 @@ from kdviz import __version__
 from kdviz.cli import (
     app,
     bench,
+    compress,
     evaluate,
     explain,
     export,
@@ -63,7 +64,8 @@ def _parser() -> argparse.ArgumentParser:
         title="commands", dest="verb", required=True, metavar="COMMAND", parser_class=VerbParser
     )
     training = (train, recipe, sweep, study, incremental, federated)
-    modules = (app, get, import_, *training, evaluate, explain, profile, export, report, bench, list_)
+    products = (compress, profile, export)
+    modules = (app, get, import_, *training, evaluate, explain, *products, report, bench, list_)
     for add in [module.add for module in modules]:
         add(verbs)
     return parser

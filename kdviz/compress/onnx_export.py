@@ -125,6 +125,49 @@ def _kept_in_float(model: Any) -> list[str]:
     return [layers[-1].name] if layers and layers[-1].name and weights[-1] < _SMALL_SHARE * sum(weights) else []
 
 
+def dynamic_int8_file(content: bytes) -> bytes:
+    """A float32 file whose weights are int8, and whose layers find the range of their inputs anew for each batch.
+
+    Args:
+        content: A file of :func:`float_file`.
+
+    Raises:
+        SettingError: A package is missing.
+        ModelError: onnxruntime cannot quantise this network.
+    """
+    _require()
+    import onnx  # pyright: ignore[reportMissingImports]
+    from onnxruntime import quantization  # pyright: ignore[reportMissingImports]
+
+    with tempfile.TemporaryDirectory() as folder, _silence():
+        exported, quantised = (str(Path(folder) / f"{name}.onnx") for name in ("plain", "done"))
+        model = onnx.load_from_string(content)
+        del model.graph.value_info[:]  # as above
+        onnx.save(model, exported)
+        try:
+            quantization.quantize_dynamic(exported, quantised, weight_type=quantization.QuantType.QInt8)
+        except Exception as error:  # onnxruntime's exceptions have no common base
+            raise ModelError("onnxruntime cannot quantise this network: {reason}", reason=_first_line(error)) from error
+        return Path(quantised).read_bytes()
+
+
+def without_notes(content: bytes) -> bytes:
+    """The same file without the exporter's notes on each node: the lines of code, with their paths, that made it.
+
+    Raises:
+        SettingError: A package is missing.
+    """
+    _require()
+    import onnx  # pyright: ignore[reportMissingImports]
+
+    model = onnx.load_from_string(content)
+    del model.metadata_props[:], model.graph.metadata_props[:], model.graph.value_info[:]
+    for part in (*model.graph.node, *model.graph.input, *model.graph.output, *model.graph.initializer):
+        del part.metadata_props[:]
+        part.doc_string = ""
+    return model.SerializeToString()
+
+
 def _reader(pictures: Tensor) -> Any:
     """A reader of calibration data for onnxruntime: a batch at a time, then None."""
     from onnxruntime.quantization import CalibrationDataReader  # pyright: ignore[reportMissingImports]

@@ -68,6 +68,7 @@ _TABLES = (
     *_ATTENTION,
     *_REGIONS,
     "cost",
+    "compression",
     "shifts",
     "showcase",
     "transfer",

@@ -70,36 +70,36 @@ class Airbench(nn.Sequential):
         channels: Number of input channels.
         size: Height and width of the input.
         components: Components of the whitening.
-        widths: Channels of the three blocks.
+        widths: Outputs of the convolutions after the whitening, two a block.
     """
 
     def __init__(self, classes: int, channels: int, size: tuple[int, int], components: int, widths: Sequence[int]):
         components = min(components, channels * _PATCH**2)
-        inputs, side = (2 * components, *widths), min(size) - _PATCH + 1
-        sides = [side // 2**number for number in range(len(widths))]
+        inputs, side = (2 * components, *widths[1::2]), min(size) - _PATCH + 1
+        sides = [side // 2**number for number in range(len(widths) // 2)]
         super().__init__(
             WhiteningConv(channels, components),
             nn.GELU(),
-            *(_block(*each) for each in zip(inputs, widths, sides, strict=False)),
+            *(_block(*each) for each in zip(inputs, widths[::2], widths[1::2], sides, strict=False)),
             nn.AdaptiveMaxPool2d(1),
             ScaledFlatten(),
             nn.Linear(widths[-1], classes, bias=False),
         )
 
     def fit_to(self, inputs: Tensor) -> None:
-        """Set the whitening from training pictures (n, C, H, W), once."""
+        """Set the whitening from training pictures (n, C, H, W), once; one that is rounded to int8 is set already."""
         whitening = self[0]
-        assert isinstance(whitening, WhiteningConv)
-        whitening.fit_to(inputs)
+        if isinstance(whitening, WhiteningConv):
+            whitening.fit_to(inputs)
 
 
-def _block(channels: int, width: int, side: int) -> nn.Sequential:
+def _block(channels: int, inner: int, width: int, side: int) -> nn.Sequential:
     return nn.Sequential(
-        _convolution(channels, width),
+        _convolution(channels, inner),
         nn.MaxPool2d(2) if side > 1 else nn.Identity(),
-        _batch_norm(width),
+        _batch_norm(inner),
         nn.GELU(),
-        _convolution(width, width),
+        _convolution(inner, width),
         _batch_norm(width),
         nn.GELU(),
     )
@@ -119,12 +119,22 @@ def _batch_norm(width: int) -> nn.BatchNorm2d:
 
 
 @networks.register("airbench")
-def airbench(classes: int = 10, channels: int = 3, size: tuple[int, int] = (32, 32)) -> Airbench:
+def airbench(
+    classes: int = 10,
+    channels: int = 3,
+    size: tuple[int, int] = (32, 32),
+    widths: Sequence[int] = (64, 64, 256, 256, 256, 256),
+) -> Airbench:
     """A teacher for small colour photographs, 2.0 million parameters, 118 million multiply-adds at 32 x 32."""
-    return Airbench(classes, channels, size, 12, (64, 256, 256))
+    return Airbench(classes, channels, size, 12, widths)
 
 
 @networks.register("airbench_small")
-def airbench_small(classes: int = 10, channels: int = 3, size: tuple[int, int] = (32, 32)) -> Airbench:
+def airbench_small(
+    classes: int = 10,
+    channels: int = 3,
+    size: tuple[int, int] = (32, 32),
+    widths: Sequence[int] = (16, 16, 40, 40, 64, 64),
+) -> Airbench:
     """Its student of the same family: less than a twentieth of its operations."""
-    return Airbench(classes, channels, size, 4, (16, 40, 64))
+    return Airbench(classes, channels, size, 4, widths)

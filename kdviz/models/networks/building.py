@@ -8,10 +8,12 @@ from typing import Any
 
 from torch import nn
 
+from kdviz.core.errors import SettingError
 from kdviz.models import transformers_networks  # noqa: F401  it registers its library
 from kdviz.models.networks.library import check_settings
 from kdviz.models.networks.registry import RENORMALISED, libraries, networks
 from kdviz.models.networks.renormalised import Renormalised
+from kdviz.models.networks.text import first_line
 
 
 def build_network(
@@ -32,7 +34,8 @@ def build_network(
         classes: Number of logits.
         channels: Number of input channels.
         size: Height and width of the input.
-        settings: Further arguments of the library's builder: see ``TORCHVISION_SETTINGS`` and ``TIMM_SETTINGS``.
+        settings: Further arguments of the library's builder: see ``TORCHVISION_SETTINGS`` and ``TIMM_SETTINGS``; of
+            kdviz's own networks ``widths``, where :func:`~kdviz.models.networks.library.has_widths` says so.
 
     Raises:
         UnknownNameError: There is no such network.
@@ -47,5 +50,12 @@ def build_network(
     library, _, model = name.partition("/")
     if model and library in libraries:
         return libraries[library].build(model, classes, channels, checked)
-    builder = networks[name]
-    return builder(classes=classes, channels=channels, size=size)
+    try:
+        return networks[name](classes=classes, channels=channels, size=size, **checked)
+    except ValueError as error:  # another number of widths than it has layers
+        raise SettingError(
+            "The network '{network}' cannot be built with {arguments}: {reason}",
+            network=name,
+            arguments=", ".join(f"{key}={value}" for key, value in checked.items()) or "its own settings",
+            reason=first_line(error),
+        ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -24,6 +25,9 @@ convolution by a fresh one for that many channels."""
 
 TIMM_SETTINGS = {"img_size": int, "global_pool": str}
 """Further arguments of timm's builders, and the type of each."""
+
+WIDTHS = "widths"
+"""Setting of kdviz's own networks: the outputs of their layers, in order, as a pruned network has fewer of them."""
 
 _LARGEST_SETTING = 4096
 
@@ -60,9 +64,11 @@ def check_settings(network: str, settings: Mapping[str, Any]) -> dict[str, Any]:
         SettingError: A setting is unknown or of the wrong type.
     """
     library = libraries.get(network.partition("/")[0], None)
-    allowed = library.settings if library else {}
+    allowed = library.settings if library else _own_settings(network)
     if allowed is None:
         return dict(settings)
+    if WIDTHS in allowed and WIDTHS in settings:
+        _check_widths(network, settings[WIDTHS])
     for key, value in settings.items():
         if key not in allowed:
             names = ", ".join(allowed) or "none"
@@ -83,6 +89,25 @@ def check_settings(network: str, settings: Mapping[str, Any]) -> dict[str, Any]:
                 value=repr(value),
             )
     return dict(settings)
+
+
+def has_widths(network: str) -> bool:
+    """Whether a network of kdviz's own can be built in other widths, by its setting ``widths``."""
+    return network in networks and WIDTHS in inspect.signature(networks[network]).parameters
+
+
+def _own_settings(network: str) -> dict[str, type]:
+    return {WIDTHS: list} if has_widths(network) else {}
+
+
+def _check_widths(network: str, widths: Any) -> None:
+    fine = isinstance(widths, list) and all(type(width) is int and 1 <= width <= _LARGEST_SETTING for width in widths)
+    if not fine:
+        raise SettingError(
+            "The setting 'widths' of the network '{network}' must be a list of whole numbers from 1 to {largest}.",
+            network=network,
+            largest=_LARGEST_SETTING,
+        )
 
 
 def torchvision_network(name: str, classes: int, channels: int, settings: dict[str, Any]) -> nn.Module:

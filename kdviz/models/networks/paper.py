@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -26,28 +28,41 @@ class PaperCNN(nn.Module):
     Conv 3x3x32 'same' -> MaxPool 2x2 stride 1 'same' -> Conv 3x3x64 'same' -> MaxPool 2x2 stride 2
     -> Dropout .5 -> Dense 128 -> Dropout .5 -> Dense. ReLU after each layer but the last.
     (N, C, H, W) -> logits (N, classes).
+
+    Args:
+        classes: Number of logits.
+        channels: Number of input channels.
+        size: Height and width of the input.
+        widths: Outputs of all layers but the last; default: the paper's 32, 64 and 128.
     """
 
-    def __init__(self, classes: int = 10, channels: int = 1, size: tuple[int, int] = (28, 28)):
+    def __init__(
+        self,
+        classes: int = 10,
+        channels: int = 1,
+        size: tuple[int, int] = (28, 28),
+        widths: Sequence[int] = (32, 64, 128),
+    ):
         super().__init__()
         height, width = size
+        first, second, dense = widths
         self.features = nn.Sequential(
-            nn.Conv2d(channels, 32, 3, padding="same"),
+            nn.Conv2d(channels, first, 3, padding="same"),
             nn.ReLU(),
             # Keras pads 'same' pooling at the right and bottom; after ReLU, zero never wins the maximum.
             nn.ZeroPad2d((0, 1, 0, 1)),
             nn.MaxPool2d(2, stride=1),
-            nn.Conv2d(32, 64, 3, padding="same"),
+            nn.Conv2d(first, second, 3, padding="same"),
             nn.ReLU(),
             nn.MaxPool2d(2),
         )
         self.classifier = nn.Sequential(
             QuickDropout(0.5),
             nn.Flatten(),
-            nn.Linear(64 * (height // 2) * (width // 2), 128),
+            nn.Linear(second * (height // 2) * (width // 2), dense),
             nn.ReLU(),
             QuickDropout(0.5),
-            nn.Linear(128, classes),
+            nn.Linear(dense, classes),
         )
 
     def forward(self, images: Tensor) -> Tensor:
@@ -67,17 +82,30 @@ class PaperFC(nn.Sequential):
     """The paper's MNIST student: 784 -> 784 -> 784 -> 10 with ReLU, 1,238,730 parameters.
 
     (N, C, H, W) -> logits (N, classes).
+
+    Args:
+        classes: Number of logits.
+        channels: Number of input channels.
+        size: Height and width of the input.
+        widths: Outputs of the two layers before the last; default: as many as inputs.
     """
 
-    def __init__(self, classes: int = 10, channels: int = 1, size: tuple[int, int] = (28, 28)):
-        width = channels * size[0] * size[1]
+    def __init__(
+        self,
+        classes: int = 10,
+        channels: int = 1,
+        size: tuple[int, int] = (28, 28),
+        widths: Sequence[int] | None = None,
+    ):
+        inputs = channels * size[0] * size[1]
+        first, second = widths or (inputs, inputs)
         super().__init__(
             nn.Flatten(),
-            nn.Linear(width, width),
+            nn.Linear(inputs, first),
             nn.ReLU(),
-            nn.Linear(width, width),
+            nn.Linear(first, second),
             nn.ReLU(),
-            nn.Linear(width, classes),
+            nn.Linear(second, classes),
         )
 
 

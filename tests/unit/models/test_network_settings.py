@@ -48,7 +48,7 @@ def test_an_outline_takes_them_too():
         ("timm/resnet18", {"pretrained": True}, "no setting 'pretrained'"),
         ("timm/resnet18", {"checkpoint_path": "/weights"}, "no setting 'checkpoint_path'"),
         ("torchvision/resnet18", {"weights": "DEFAULT"}, "no setting 'weights'"),
-        ("paper_cnn", {"image_size": 28}, "no setting 'image_size'; its settings are: none"),
+        ("paper_cnn", {"image_size": 28}, "no setting 'image_size'; its settings are: widths"),
         ("timm/vit_tiny_patch16_224", {"img_size": "64"}, "must be of the type int"),
         ("timm/vit_tiny_patch16_224", {"img_size": True}, "must be of the type int"),
         ("timm/vit_tiny_patch16_224", {"img_size": 10**6}, "from 1 to 4096"),

@@ -1,0 +1,131 @@
+"""Compression: a tree of models and those made from them, each with its cost, its saving and its verdict."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+
+import pandas as pd
+import pyarrow.parquet as pq
+import streamlit as st
+
+from kdviz.app import address
+from kdviz.app.library import OpenExperiment
+from kdviz.app.page_header import heading
+from kdviz.app.pages.compression import PAGE
+from kdviz.app.texts import download, plain, say_missing, together
+from kdviz.core.files import stamp_of
+from kdviz.core.language import _, number, percent
+from kdviz.narrative.compression import limit_sentences, run_sentences, stale_sentences, step_title
+from kdviz.studies.comparison.judgement import points_interval
+from kdviz.studies.compression.report import CompressedRun, CompressionReport, read_compression_report
+from kdviz.studies.compression.rows import known
+from kdviz.studies.compression.table import NAME
+
+_PARQUET = "application/vnd.apache.parquet"
+_INDENT = "\u2003"  # an em space, which a table keeps
+
+
+def page() -> None:
+    address.keep_only()
+    opened = heading(PAGE)
+    report = _report(opened)
+    if report is None:
+        _show_missing(opened)
+        return
+    for sentence in stale_sentences(report):
+        st.warning(plain(sentence))
+    st.dataframe(tree_table(report), hide_index=True, height="content")
+    for _depth, run in in_order(report):
+        _show_run(run)
+    st.markdown(f":gray[**{_('Limits')}** {plain(together(limit_sentences(report)))}]")
+    _show_file(opened)
+
+
+def _report(opened: OpenExperiment) -> CompressionReport | None:
+    """The table as it is by now."""
+    stamp = stamp_of(opened.experiment.folder, f"{NAME}.parquet")
+    return opened.cache.get(NAME, stamp, lambda: read_compression_report(opened.experiment))
+
+
+def _show_missing(opened: OpenExperiment) -> None:
+    st.markdown(
+        _(
+            "A model can be pruned, trained on with int8 in mind, or quantised. Each step makes a model of its own, "
+            "which every page shows like any other, and this page says what the step cost, saved and changed: "
+            "accuracy, answers, and where the model looks, held against the same model trained with another seed."
+        )
+    )
+    data = "" if opened.is_mnist else " --data DIR"
+    command = f"kdviz compress -e {opened.command_folder}{data} --of kd_student --prune 0.5 --qat"
+    say_missing(_("Nothing was compressed in this experiment yet; do so with:"), command)
+
+
+def in_order(report: CompressionReport) -> Iterator[tuple[int, CompressedRun]]:
+    """Every run after the one that it was made from, with its depth in the tree, from 1."""
+
+    def below(role: str, depth: int) -> Iterator[tuple[int, CompressedRun]]:
+        for run in report.children(role):
+            yield depth, run
+            yield from below(run.child, depth + 1)
+
+    for root in report.roots:
+        yield from below(root, 1)
+
+
+def tree_table(report: CompressionReport) -> pd.DataFrame:
+    """A row a run, indented below the one that it was made from."""
+    rows, shown = [], set()
+    for depth, run in in_order(report):
+        root = report.root_of(run.child)
+        if root not in shown:
+            shown.add(root)
+            rows.append(_root_row(run))
+        rows.append(_row(depth, run))
+    return pd.DataFrame(rows)
+
+
+def _root_row(run: CompressedRun) -> dict[str, str]:
+    row = run.row
+    return _cells(run.parent, "", row["parent_bytes"], row["parent_flops"], row["parent_accuracy"])
+
+
+def _row(depth: int, run: CompressedRun) -> dict[str, str]:
+    row = run.row
+    value, low, high = points_interval(run.accuracy.value, run.accuracy.low, run.accuracy.high)
+    maps = "" if run.maps_parent is None else number(run.maps_parent.value, 3)
+    name = f"{_INDENT * depth}{run.child}"
+    return _cells(name, step_title(run.step), row["bytes"], row["flops"], row["accuracy"]) | {
+        _("Less its parent's (points)"): f"{value} [{low}, {high}]",
+        _("Mended, broken"): f"{number(row['fixed'])}, {number(row['broken'])}",
+        _("Other answers"): percent(float(run.changed.mean()), 2),
+        _("Maps agree with its parent's"): maps,
+    }
+
+
+def _cells(name: str, step: str, size: int, flops: int | None, accuracy: float) -> dict[str, str]:
+    return {
+        _("Model"): name,
+        _("Step"): step,
+        _("File (MB)"): number(size / 1e6, 2),
+        _("Operations (MFLOP)"): number(known(flops) / 1e6, 2),
+        _("Accuracy"): percent(accuracy, 2),
+    }
+
+
+def _show_run(run: CompressedRun) -> None:
+    """What can be said of one run: its accuracy first."""
+    saving, accuracy, *others = run_sentences(run)
+    st.markdown(f"**{plain(run.child)}** {plain(accuracy)}")
+    st.markdown("\n".join(f"- {plain(sentence)}" for sentence in (saving, *others)))
+
+
+def _show_file(opened: OpenExperiment) -> None:
+    experiment = opened.experiment
+
+    def parquet() -> bytes:
+        buffer = io.BytesIO()
+        pq.write_table(experiment.table(NAME), buffer)
+        return buffer.getvalue()
+
+    download(f"{NAME}.parquet", f"kdviz-{experiment.name}-{NAME}.parquet", _PARQUET, parquet)

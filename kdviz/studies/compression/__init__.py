@@ -1,0 +1,1 @@
+"""Compression: runs made from runs, and what each step broke."""

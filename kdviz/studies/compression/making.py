@@ -1,0 +1,267 @@
+"""Making of one run from another: pruned, trained with int8 in mind, or quantised; saved when it is complete."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import tempfile
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kdviz.compress.channels import prune_channels, require_prunable
+from kdviz.compress.fake_quantisation import fake_quantised, int8_network, set_ranges
+from kdviz.compress.onnx_export import dynamic_int8_file, exporter_problem, float_file, int8_file, without_notes
+from kdviz.compress.profile import CALIBRATION
+from kdviz.compress.sparse_weights import make_permanent, prune_two_of_four, prune_weights
+from kdviz.core.errors import SettingError
+from kdviz.core.vocabulary import Role, Split
+from kdviz.data import LabelledImages
+from kdviz.data.shortcuts.planting import PlantedShortcut
+from kdviz.distill.config import TrainingConfig
+from kdviz.distill.experiment_trainer import ExperimentTrainer
+from kdviz.distill.prediction import predict_logits
+from kdviz.distill.sources import LabelBudget, ModelSource
+from kdviz.distill.stages import Stage, making_stages, training_record, training_stages
+from kdviz.distill.storage.interrupted import forget_unfinished
+from kdviz.distill.storage.run_files import new_network, read_array, weights_of, write_array
+from kdviz.distill.training import TrainingProgress
+from kdviz.distill.transfer_sets.making import StudentData
+from kdviz.experiment import Experiment, Run
+from kdviz.models.networks import build_network
+from kdviz.studies.compression.steps import (
+    CHANNELS,
+    DYNAMIC,
+    INT8,
+    PRUNE,
+    QAT,
+    TWO_OF_FOUR,
+    PlannedStep,
+    step_config,
+    was_distilled,
+)
+
+_MEASURED = 2000  # training pictures on which the importance of channels is measured
+_BATCH = 250
+
+
+@dataclass(frozen=True)
+class Making:
+    """What all steps of a command share.
+
+    Attributes:
+        experiment: It gets the runs.
+        splits: ``train`` and ``validation`` of its data.
+        given: Settings of trainings that the user gave, by name.
+        device: A torch device, or ``auto``.
+        with_teacher: Whether the experiment's teacher takes part in the training; None: if it did in the parent's.
+    """
+
+    experiment: Experiment
+    splits: Mapping[str, LabelledImages]
+    given: Mapping[str, Any]
+    device: str = "auto"
+    with_teacher: bool | None = None
+
+    def check(self, planned: list[PlannedStep]) -> None:
+        """Refuse what would fail later, before anything is trained.
+
+        Raises:
+            SettingError: A tool is missing, channels cannot be pruned, there is no teacher, or too few classes.
+        """
+        network = self.experiment.runs[planned[0].parent].network
+        for each in planned:
+            if each.step.kind == PRUNE and each.step.pattern == CHANNELS:
+                require_prunable(network)
+            if each.step.kind in (QAT, INT8):
+                if exporter_problem():
+                    raise SettingError(exporter_problem())
+                self.calibration()
+        self.teacher_of(self.experiment.runs[planned[0].parent])
+
+    def calibration(self) -> Tensor:
+        """Inputs of the models, from pictures of the validation split, that the ranges of int8 are measured on.
+
+        Raises:
+            SettingError: They are all of one class.
+        """
+        samples = self.splits[Split.VALIDATION]
+        order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(0))[:CALIBRATION]
+        if len(samples.labels[order].unique()) < 2:
+            raise SettingError(
+                "The validation pictures that int8 would find its ranges on are all of one class; name data whose "
+                "validation split has more."
+            )
+        return self.experiment.input.normalise(samples.images[order])
+
+    def teacher_of(self, run: Run) -> nn.Module | None:
+        """The teacher of a step's training; None: it learns from the labels alone.
+
+        Raises:
+            SettingError: A teacher is asked for, and there is none.
+        """
+        if not (was_distilled(run) if self.with_teacher is None else self.with_teacher):
+            return None
+        teacher = self.experiment.models.get(Role.TEACHER)
+        if teacher is None or run.role == Role.TEACHER:
+            raise SettingError(
+                "There is no teacher to learn from beside '{role}'; leave it away with --no-teacher.", role=run.role
+            )
+        return teacher.model
+
+
+def make_run(making: Making, planned: PlannedStep, number: int = 1, count: int = 1) -> Iterator[Stage]:
+    """Make the run of a step, and save the experiment with it; it has no metrics yet.
+
+    Until the run is complete nothing in the experiment's folder changes but ``runs/``.
+
+    Args:
+        making: What all steps share.
+        planned: The step.
+        number, count: Of the step among those of the command.
+
+    Raises:
+        KdvizError: A tool cannot do it, or the training fails; the text says why.
+    """
+    if planned.step.kind == INT8:
+        yield Stage(planned.role, number, count, None)
+        _add_int8(making, planned)
+    else:
+        yield from _train(making, planned, number, count)
+    run = making.experiment.runs[planned.role]
+    run.parent, run.made_by = planned.parent, planned.step.made_by
+    making.experiment.save()
+    forget_unfinished(making.experiment.folder)
+
+
+# steps that train -----------------------------------------------------------------------------------------------------
+
+
+def _train(making: Making, planned: PlannedStep, number: int, count: int) -> Iterator[Stage]:
+    experiment, step = making.experiment, planned.step
+    run = experiment.runs[planned.parent]
+    config = step_config(run, step, {**making.given, "device": making.device})
+    trainer, teacher = _trainer(making, run, config), making.teacher_of(run)
+    network, settings = _beginning(making, planned, config, trainer.train, teacher)
+    data = StudentData(trainer.train, trainer.validation)
+    teachers = () if teacher is None else (teacher,)
+    if teachers:
+        made = _taught(trainer, teachers[0], config, run.network)
+        data = yield from making_stages(planned.role, number, count, made)
+    steps = trainer.fit(planned.role, network, data, config, teachers)
+    yield from training_stages(planned.role, number, count, steps)
+    record = training_record(config, data.training, data.validation, distilled=bool(teachers))
+    record |= trainer.provenance(ModelSource(run.network))
+    if step.kind == QAT:
+        content = float_file(int8_network(network), _example(experiment))
+        _add_file(experiment, planned.role, content, run, record)
+        return
+    make_permanent(network)
+    experiment.add_run(planned.role, run.network, network, record, {}).settings = settings
+
+
+def _taught(
+    trainer: ExperimentTrainer, teacher: nn.Module, config: TrainingConfig, network: str
+) -> Generator[TrainingProgress, None, StudentData]:
+    """The data with the teacher's answers; those on unchanged pictures are kept in ``runs/``, for the next step."""
+    if config.needs_teacher_network:
+        return (yield from trainer.kd_data([teacher], None, network))
+    of = hashlib.sha256(weights_of(teacher)).hexdigest()[:16]
+    name = f"compression/{of}-{trainer.train.fingerprint[:16]}.npy"
+    if not trainer.store.has(name):
+        logits = predict_logits(teacher, trainer.train, trainer.spec.normalise, device=config.device, bf16=config.bf16)
+        write_array(trainer.store, name, logits)
+    return StudentData(trainer.train, trainer.validation, read_array(trainer.store, name))
+
+
+def _trainer(making: Making, run: Run, config: TrainingConfig) -> ExperimentTrainer:
+    experiment = making.experiment
+    return ExperimentTrainer(
+        making.splits,
+        experiment.input,
+        experiment.folder,
+        config,
+        LabelBudget(int(run.training.get("labelled", 0))),
+        PlantedShortcut.from_records([run.training]),
+    )
+
+
+def _beginning(
+    making: Making, planned: PlannedStep, config: TrainingConfig, train: LabelledImages, teacher: nn.Module | None
+) -> tuple[nn.Module, dict[str, Any]]:
+    """The network before its training, and the settings that it is built with."""
+    run, step = making.experiment.runs[planned.parent], planned.step
+    if step.kind == PRUNE and step.pattern == CHANNELS:
+        return _narrower(making.experiment, run, step.share, train, teacher)
+    if step.kind == PRUNE:
+        network = rebuilt(run)
+        prune_two_of_four(network) if step.pattern == TWO_OF_FOUR else prune_weights(network, step.share)
+        return network, run.settings
+    if step.kind == QAT:
+        network = fake_quantised(rebuilt(run))
+        set_ranges(network, making.calibration().split(_BATCH))
+        return network, run.settings
+    return new_network(run.network, making.experiment.input, run.n_classes, config.seed), run.settings
+
+
+def rebuilt(run: Run) -> nn.Module:
+    """A run's network with its weights, of which those can be trained that its builder says."""
+    network = build_network(
+        run.network, classes=run.n_classes, channels=run.spec.channels, size=run.spec.size, settings=run.settings
+    )
+    network.load_state_dict(copy.deepcopy(run.unadapted.state_dict()))
+    return network.eval()
+
+
+def _narrower(
+    experiment: Experiment, run: Run, share: float, train: LabelledImages, teacher: nn.Module | None
+) -> tuple[nn.Module, dict[str, Any]]:
+    """The network without its least important channels."""
+    chosen = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[:_MEASURED]
+    inputs = experiment.input.normalise(train.images[chosen])
+    targets = train.labels[chosen]
+    if teacher is not None:
+        with torch.no_grad():
+            targets = torch.cat([teacher(batch).float().softmax(1) for batch in inputs.split(_BATCH)])
+    pruned = prune_channels(run.unadapted, share, inputs, targets)
+    narrow = replace(run, settings={**run.settings, "widths": pruned.widths})
+    network = build_network(
+        run.network, classes=run.n_classes, channels=run.spec.channels, size=run.spec.size, settings=narrow.settings
+    )
+    network.load_state_dict(pruned.state)
+    return network.eval(), narrow.settings
+
+
+# int8 -----------------------------------------------------------------------------------------------------------------
+
+
+def _add_int8(making: Making, planned: PlannedStep) -> None:
+    """Quantise a run without training."""
+    experiment = making.experiment
+    run = experiment.runs[planned.parent]
+    content = float_file(run.unadapted, _example(experiment))
+    is_dynamic = planned.step.ranges == DYNAMIC
+    content = dynamic_int8_file(content) if is_dynamic else int8_file(content, making.calibration())
+    _add_file(experiment, planned.role, content, run, dict(run.training))
+
+
+def _example(experiment: Experiment) -> Tensor:
+    return torch.zeros(2, experiment.input.channels, *experiment.input.size)
+
+
+def _add_file(experiment: Experiment, role: str, content: bytes, parent: Run, record: dict[str, Any]) -> None:
+    """Add an ONNX file as a run.
+
+    Raises:
+        ModelError: onnxruntime cannot run it, as where an operator is missing.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"{role}.onnx"
+        path.write_bytes(without_notes(content))
+        run = experiment.with_model(role, path).runs[role]
+    run.training = record
+    experiment.runs[role] = run

@@ -1,0 +1,170 @@
+"""The steps of a compression: each makes one run from another, and records which one and how."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from kdviz.core.errors import ModelError, SettingError, UnknownNameError
+from kdviz.core.vocabulary import Role
+from kdviz.distill.config import TrainingConfig, recorded_name
+from kdviz.experiment import Experiment, Run
+from kdviz.experiment.run import check_new_role
+from kdviz.models.networks import ONNX
+
+PRUNE, QAT, INT8, SEED = "prune", "qat", "int8", "seed"
+
+CHANNELS, WEIGHTS, TWO_OF_FOUR = "channels", "weights", "2:4"
+PATTERNS = (CHANNELS, WEIGHTS, TWO_OF_FOUR)
+"""What pruning leaves out: whole channels, single weights, or two of every four weights."""
+
+STATIC, DYNAMIC = "static", "dynamic"
+RANGES = (STATIC, DYNAMIC)
+"""Where int8 without training takes the ranges of layers from: real pictures, or each batch itself."""
+
+_SUFFIX = {PRUNE: "pruned", QAT: "qat", INT8: "int8", SEED: "seed"}
+_QAT_RECIPE: dict[str, Any] = {
+    "optimizer": "adam",
+    "learning_rate": 1e-4,
+    "learning_rate_schedule": "cosine",
+    "weight_decay": 0.0,
+    "feature_loss": "",
+}
+_QAT_PART = 0.25  # of the parent's epochs
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step.
+
+    Attributes:
+        kind: ``prune``, ``qat``, ``int8``, or ``seed``: the same model trained anew with another seed, which is what
+            every other step is held against.
+        share: Share that is pruned; with ``2:4`` always a half.
+        pattern: One of ``PATTERNS``, for ``prune``.
+        ranges: One of ``RANGES``, for ``int8``.
+    """
+
+    kind: str
+    share: float = 0.0
+    pattern: str = CHANNELS
+    ranges: str = STATIC
+
+    def __post_init__(self) -> None:
+        if self.kind == PRUNE and not 0 < self.share < 1:
+            raise SettingError("The share that is pruned must be between 0 and 1, got {share:g}.", share=self.share)
+        if self.kind == PRUNE and self.pattern == TWO_OF_FOUR and self.share != 0.5:
+            raise SettingError("2:4 prunes a share of 0.5, two of every four weights; got {share:g}.", share=self.share)
+
+    @property
+    def made_by(self) -> str:
+        """What experiment.json records: ``prune 0.5``, ``prune 0.5 weights``, ``qat``, ``int8 dynamic``..."""
+        if self.kind == PRUNE:
+            return f"{PRUNE} {self.share:g}" + ("" if self.pattern == CHANNELS else f" {self.pattern}")
+        return f"{INT8} {DYNAMIC}" if self.kind == INT8 and self.ranges == DYNAMIC else self.kind
+
+    @property
+    def trains(self) -> bool:
+        return self.kind != INT8
+
+
+@dataclass(frozen=True)
+class PlannedStep:
+    """A step with the roles of the run that it begins with and of the one that it makes."""
+
+    step: Step
+    parent: str
+    role: str
+
+
+def plan_steps(experiment: Experiment, of: str, steps: list[Step], role: str = "") -> list[PlannedStep]:
+    """The steps one after another, each from the product of the one before it.
+
+    Args:
+        experiment: The experiment.
+        of: Role of the run that the first one begins with.
+        steps: The steps, at least one.
+        role: Role of the last product; empty: after the run and the step.
+
+    Raises:
+        SettingError: There is no step, or the role of a product is not valid or is taken.
+        UnknownNameError: There is no such run.
+        ModelError: The run cannot be compressed.
+    """
+    if of not in experiment.runs:
+        raise UnknownNameError("role", of, experiment.runs)
+    if not steps:
+        raise SettingError("Name what is to be done: --prune F, --qat, --int8, or --other-seed to compare with.")
+    _check(experiment.runs[of], steps)
+    planned: list[PlannedStep] = []
+    parent = of
+    for number, step in enumerate(steps, 1):
+        suffix = _SUFFIX[step.kind]
+        name = (role or f"{parent}_{suffix}") if number == len(steps) else f"{role or parent}_{suffix}"
+        check_new_role(name, {**experiment.runs, **dict.fromkeys(each.role for each in planned)})
+        planned.append(PlannedStep(step, parent, name))
+        parent = name
+    return planned
+
+
+def _check(run: Run, steps: list[Step]) -> None:
+    if not run.has_model:
+        raise ModelError("Of '{role}' only the predictions are known; only a model can be compressed.", role=run.role)
+    if run.network == ONNX:
+        parent = run.parent or Role.KD_STUDENT
+        raise ModelError(
+            "'{role}' is an ONNX file, whose layers cannot be changed any more; compress what it was made from, "
+            "such as --of {parent}.",
+            role=run.role,
+            parent=parent,
+        )
+    if run.parent and any(step.kind == SEED for step in steps):
+        raise SettingError(
+            "'{role}' was itself made from '{parent}'; another seed is trained of a model that was trained from its "
+            "beginning.",
+            role=run.role,
+            parent=run.parent,
+        )
+
+
+# recipes --------------------------------------------------------------------------------------------------------------
+
+
+def was_distilled(run: Run) -> bool:
+    """Whether a run was trained with a teacher."""
+    return "temperature" in run.training
+
+
+def recorded_config(record: Mapping[str, Any]) -> TrainingConfig:
+    """The recipe in a training record; what it lacks is the default's.
+
+    Raises:
+        SettingError: A value in it cannot be used.
+    """
+    known = {each.name: record.get(recorded_name(each.name)) for each in fields(TrainingConfig)}
+    known |= {"device": None, "teacher_mixture": tuple(known["teacher_mixture"] or ())}
+    return TrainingConfig(**{name: value for name, value in known.items() if value is not None})
+
+
+def step_config(run: Run, step: Step, given: Mapping[str, Any]) -> TrainingConfig:
+    """The recipe of a step that trains.
+
+    After pruning it is the parent's, with a rate that falls; with int8 in mind a quarter of its epochs, by Adam with a
+    tenth of the usual rate. All weights are trained.
+
+    Args:
+        run: The parent.
+        step: The step.
+        given: Settings that the user gave, by name; they count more.
+    """
+    config = replace(recorded_config(run.training), trainable="all", teacher_mixture=())
+    if step.kind == SEED:
+        return replace(config, **{"seed": (config.seed + 1) % 2**31, **given})
+    if step.kind == QAT:
+        epochs = max(1, math.ceil(_QAT_PART * config.epochs))
+        return replace(config, **{**_QAT_RECIPE, "epochs": epochs, **given})
+    schedule = config.learning_rate_schedule
+    falling = "cosine" if schedule == "constant" else schedule
+    return replace(config, **{"learning_rate_schedule": falling, **given})
