@@ -197,6 +197,7 @@ def english(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
             args=FLAGS,
             viewport=DESKTOP,
             reduced_motion="reduce",  # what fades in is drawn many times
+            bypass_csp=True,  # Playwright evaluates texts to wait; test_app_protection.py is held to the policy
         )
         context.set_default_timeout(WAIT)
         yield context
