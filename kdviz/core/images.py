@@ -113,13 +113,16 @@ def picture_size(source: bytes | str | Path, name: str = "") -> tuple[int, int]:
     """Height and width of a picture as :func:`open_image` returns it, read without decoding its pixels.
 
     Raises:
-        ImageError: The file is missing, empty, not a picture or too large.
+        ImageError: The file is missing, empty, not a picture, cut off or too large.
     """
     data, name = _read(source, name)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         image = _identify(data, name)
-        turned = image.getexif().get(_ORIENTATION, 1) in _ON_ITS_SIDE
+        try:
+            turned = image.getexif().get(_ORIENTATION, 1) in _ON_ITS_SIDE
+        except Exception as error:  # as in _decode: a PNG's EXIF data may follow its pixels
+            raise _damaged(name) from error
     width, height = image.size
     return (width, height) if turned else (height, width)
 

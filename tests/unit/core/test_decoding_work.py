@@ -124,6 +124,13 @@ def test_deep_values_are_the_same_in_whatever_block_of_rows_they_are(monkeypatch
         assert depth_of(picture) == ("float", 1.0)
 
 
+def test_the_size_of_a_picture_that_is_cut_off() -> None:
+    buffer = io.BytesIO()
+    Image.effect_noise((64, 48), 50).save(buffer, "PNG")
+    with pytest.raises(ImageError, match="damaged or cut off"):
+        picture_size(buffer.getvalue()[:1000])
+
+
 @pytest.mark.slow
 def test_a_large_tiff_of_floating_point_numbers_takes_seconds() -> None:
     packed, start = tiff(6300, 6300, 1, bits=32), time.monotonic()
