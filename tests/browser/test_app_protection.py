@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import http.client
 import time
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from browser import ENDED, VISIT, WAIT, at_rest, needs_browser
+from browser import CHROMIUM, DESKTOP, ENDED, FLAGS, VISIT, WAIT, at_rest, needs_browser
 
 from kdviz.app.page_registry import pages, path_of
 from kdviz.app.protection.headers import security_headers
@@ -46,15 +47,30 @@ def test_every_answer_of_the_server_has_the_headers(server: str, path: str) -> N
     assert security_headers().items() <= headers.items()
 
 
-def test_no_page_breaks_the_policy(newcomer: Any, server: str) -> None:
+@pytest.fixture(scope="module")
+def page(engine: Any) -> Iterator[Any]:
+    """A page of a browser that is held to the policy, as people's are; that of the other tests is not."""
+    browser = engine.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    page = browser.new_page(viewport=DESKTOP)
+    page.set_default_timeout(WAIT)
+    yield page
+    browser.close()
+
+
+def test_the_policy_is_in_force(page: Any, server: str) -> None:
+    page.goto(server)
+    until_drawn(page)
+    assert page.evaluate(LOADS, "data:text/javascript,1") == "error"
+    assert page.evaluate(LOADS, "http://127.0.0.1:9/x.js") == "error"
+    page.evaluate(INLINE)
+    assert page.evaluate("window.injected") is None
+
+
+def test_no_page_breaks_the_policy(page: Any, server: str) -> None:
     """Chromium says on the console what the policy keeps it from; too strict a rule leaves a page half drawn."""
-    page = newcomer
-    held_to_policy(page)
     said: list[str] = []
     page.on("console", lambda message: said.append(message.text))
     seen = []
-    page.goto(server)
-    until_drawn(page)
     for name in pages:
         page.evaluate(VISIT, f"/{path_of(name)}")  # to load each page anew takes twenty times as long
         page.wait_for_timeout(500)
@@ -63,17 +79,6 @@ def test_no_page_breaks_the_policy(newcomer: Any, server: str) -> None:
     refused = [text for text in said if "Content Security Policy" in text or "Permissions" in text]
     assert refused == []
     assert min(map(len, seen)) > 100
-
-
-def test_the_policy_is_in_force(newcomer: Any, server: str) -> None:
-    page = newcomer
-    held_to_policy(page)
-    page.goto(server)
-    until_drawn(page)
-    assert page.evaluate(LOADS, "data:text/javascript,1") == "error"
-    assert page.evaluate(LOADS, "http://127.0.0.1:9/x.js") == "error"
-    page.evaluate(INLINE)
-    assert page.evaluate("window.injected") is None
 
 
 LOADS = """
@@ -94,11 +99,6 @@ INLINE = """
   document.head.append(script);
 }
 """
-
-
-def held_to_policy(page: Any) -> None:
-    """Make the policy count again: the other tests wait by texts that Playwright evaluates, which it would refuse."""
-    page.context.new_cdp_session(page).send("Page.setBypassCSP", {"enabled": False})
 
 
 def until_drawn(page: Any) -> None:
