@@ -77,6 +77,8 @@ NOT_ON_PAGES = (
 
 WRAPPED = {
     ("experiment/checking.py", "that"): "The experiment '{folder}' is refused: field '{field}' {}.",
+    ("experiment/loading.py", "that"): "The experiment '{folder}' is refused: field '{field}' {}.",
+    ("experiment/picture_source.py", "that"): "The experiment '{folder}' is refused: field '{field}' {}.",
     ("app/uploads/unpacking.py", "_refuse"): "The upload is refused: {}.",
     ("explanation/captum/task.py", "refused"): "{method} {}",
 }
@@ -93,6 +95,10 @@ RETURNED = {
     ("app/uploads/upload_validation.py", "first_difference"): "{}",
     ("app/uploads/upload_validation.py", "_shape_text"): "{}",
     ("core/errors.py", "__init__"): "{}",
+    ("experiment/values.py", "text_problem"): "The experiment '{folder}' is refused: field '{field}' {}.",
+    ("experiment/values.py", "record_problem"): "The experiment '{folder}' is refused: field '{field}' {}.",
+    ("experiment/values.py", "_value_problem"): "The experiment '{folder}' is refused: field '{field}' {}.",
+    ("experiment/training_record.py", "_requirement"): "The experiment '{folder}' is refused: field '{field}' {}.",
 }
 """(File, function) -> the sentence in which what it returns, or a text that it makes, becomes a part."""
 

@@ -5,7 +5,6 @@ What is read is kept until the files change.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from contextlib import suppress
@@ -37,6 +36,7 @@ from kdviz.data.thumbnails import NAME as THUMBNAILS
 from kdviz.data.thumbnails import Thumbnails
 from kdviz.experiment import Experiment, list_experiments, load_experiment
 from kdviz.experiment.fetching import can_fetch
+from kdviz.experiment.loading import stored_title
 from kdviz.serving import fingerprint
 from kdviz.studies.attention import AttentionReport, read_attention
 from kdviz.studies.attention.pictures import read_pictures
@@ -94,18 +94,11 @@ def first(names: Sequence[str]) -> str:
 
 def title(name: str, folder: Path) -> str:
     """Title of an experiment in a list; its weights are not read."""
-    try:
-        stored_title = json.loads((folder / "experiment.json").read_text(encoding="utf-8")).get("title", "")
-    except (OSError, ValueError, AttributeError):
-        return name
+    stored = stored_title(folder)
     uploaded = session_store.experiments().get(name)
-    if uploaded is not None and isinstance(stored_title, str) and stored_title:
-        return f"{stored_title} ({uploaded.source})"
-    return (
-        f"{stored_title} ({name})"
-        if isinstance(stored_title, str) and stored_title and stored_title.lower() != name.lower()
-        else stored_title or name
-    )
+    if uploaded is not None and stored:
+        return f"{stored} ({uploaded.source})"
+    return f"{stored} ({name})" if stored and stored.lower() != name.lower() else stored or name
 
 
 @dataclass(eq=False)

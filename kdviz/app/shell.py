@@ -15,6 +15,9 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from kdviz.app import links, login, session
 from kdviz.app.page_registry import FIRST, Page, navigation, pages, path_of
+from kdviz.app.protection.closed import ClosedRoutes
+from kdviz.app.protection.headers import SecurityHeaders
+from kdviz.app.protection.hosts import KnownHosts
 from kdviz.app.texts import say_error
 from kdviz.app.uploads.quota import UploadQuota
 from kdviz.app.uploads.session_end import use_running_loop
@@ -24,8 +27,8 @@ from kdviz.core.files import ASSETS
 from kdviz.core.language import _
 
 _log = logging.getLogger(__name__)
-middleware = [Middleware(UploadQuota)]
-"""Middleware that every request passes before Streamlit gets it."""
+middleware = [Middleware(SecurityHeaders), Middleware(KnownHosts), Middleware(ClosedRoutes), Middleware(UploadQuota)]
+"""Middleware that every request passes before Streamlit gets it, the first one outermost."""
 
 
 _workers_started = threading.Event()

@@ -8,13 +8,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from kdviz.cli.common.arguments import at_least_one, verb
+from kdviz.cli.common.arguments import verb
 from kdviz.core.errors import KdvizError
 
 
 def add(verbs: Any) -> None:
     parser = verb(verbs, "app", _app, "Open the web app.")
-    parser.add_argument("--port", type=at_least_one, default=8501, help="port of the page")
+    parser.add_argument("--port", type=_port, default=8501, help="port of the page")
     parser.add_argument("--headless", action="store_true", help="do not open a browser")
     parser.add_argument(
         "--models",
@@ -22,6 +22,13 @@ def add(verbs: Any) -> None:
         help="folder of further experiments to show, or of one experiment (also: KDVIZ_MODELS)",
     )
     parser.add_argument("--ray", metavar="ADDRESS", help="compute on this Ray cluster (also: KDVIZ_RAY)")
+
+
+def _port(text: str) -> int:
+    value = int(text)
+    if not 1 <= value <= 65535:
+        raise argparse.ArgumentTypeError(f"must be from 1 to 65535, got {value}")
+    return value
 
 
 def _app(options: argparse.Namespace) -> None:

@@ -10,11 +10,13 @@ import hashlib
 import io
 import math
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, features
 
+from kdviz.core.decoding.work import require_few_strips, require_little_work
 from kdviz.core.errors import ImageError
 from kdviz.core.resizing import covering_box, crop_offset, resized_size
 
@@ -43,6 +45,7 @@ _RESAMPLING = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
+_AT_ONCE = 500_000  # pixels that are converted in double precision at a time
 _MARGIN = 8  # pixels beyond the centre of a strip that influence its resizing
 
 
@@ -71,11 +74,13 @@ def open_image(source: bytes | str | Path, name: str = "") -> Image.Image:
     with warnings.catch_warnings():
         # Pillow warns about odd metadata, and about sizes that our own, stricter limit already refuses.
         warnings.simplefilter("ignore")
-        return _decode(_identify(data, name), name)
+        image = _identify(data, name)
+        _require_pixels(image, name)
+        require_little_work(data, image.size, name)
+        return _decode(image, name)
 
 
 def _decode(image: Image.Image, name: str) -> Image.Image:
-    _require_pixels(image, name)
     try:
         image.load()
         return to_grey_or_rgb(ImageOps.exif_transpose(_with_declared_depth(image)), name)
@@ -108,13 +113,16 @@ def picture_size(source: bytes | str | Path, name: str = "") -> tuple[int, int]:
     """Height and width of a picture as :func:`open_image` returns it, read without decoding its pixels.
 
     Raises:
-        ImageError: The file is missing, empty, not a picture or too large.
+        ImageError: The file is missing, empty, not a picture, cut off or too large.
     """
     data, name = _read(source, name)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         image = _identify(data, name)
-        turned = image.getexif().get(_ORIENTATION, 1) in _ON_ITS_SIDE
+        try:
+            turned = image.getexif().get(_ORIENTATION, 1) in _ON_ITS_SIDE
+        except Exception as error:  # as in _decode: a PNG's EXIF data may follow its pixels
+            raise _damaged(name) from error
     width, height = image.size
     return (width, height) if turned else (height, width)
 
@@ -136,6 +144,7 @@ def open_mask(source: bytes | str | Path, name: str = "") -> np.ndarray:
         warnings.simplefilter("ignore")
         image = _identify(data, name)
         _require_pixels(image, name)
+        require_little_work(data, image.size, name)
         pixels = _mask_pixels(image, name)
     colour, opaque = pixels[..., :-1].any(-1), pixels[..., -1]
     return colour & opaque if colour.any() or opaque.all() else opaque
@@ -182,6 +191,7 @@ def _too_large(name: str) -> ImageError:
 
 
 def _identify(data: bytes, name: str) -> Image.Image:
+    require_few_strips(data, name)
     try:
         return Image.open(io.BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError as error:
@@ -286,16 +296,25 @@ def _with_declared_depth(image: Image.Image) -> Image.Image:
 
 def _deep_grey(image: Image.Image, name: str) -> Image.Image:
     info = image.info if _DEPTH in image.info else _with_declared_depth(image).info
+    stored, is_whole = np.asarray(image), image.mode.startswith("I;16")
+    if not is_whole:
+        _require_unit_range(stored, image.mode, name)
     # Pillow's own conversion clips 16-bit values at 255 instead of scaling them.
-    values = np.nan_to_num(np.asarray(image).astype(np.float64))
-    if image.mode.startswith("I;16"):
-        values /= 2 ** int(info[_DEPTH]) - 1
-    else:
-        _require_unit_range(values, image.mode, name)
-    values = np.clip(1 - values if info.get(_INVERTED) else values, 0, 1)
-    grey = Image.fromarray((values * 255).round().astype(np.uint8))
-    grey.info.update({_DEPTH: info[_DEPTH], _PEAK: float(values.max())})
+    white, inverted = 2 ** int(info[_DEPTH]) - 1 if is_whole else 1, bool(info.get(_INVERTED))
+    pixels, peak = np.empty(stored.shape, np.uint8), 0.0
+    for rows in _blocks_of_rows(stored):
+        values = np.nan_to_num(stored[rows].astype(np.float64)) / white
+        values = np.clip(1 - values if inverted else values, 0, 1)
+        pixels[rows], peak = (values * 255).round(), max(peak, float(values.max()))
+    grey = Image.fromarray(pixels)
+    grey.info.update({_DEPTH: info[_DEPTH], _PEAK: peak})
     return grey
+
+
+def _blocks_of_rows(stored: np.ndarray) -> Iterator[slice]:
+    """The rows of an array, some at a time: in double precision a large picture takes half a gigabyte."""
+    count = max(1, _AT_ONCE // max(1, stored.shape[1]))
+    return (slice(first, first + count) for first in range(0, len(stored), count))
 
 
 def _require_unit_range(values: np.ndarray, mode: str, name: str) -> None:
@@ -311,7 +330,10 @@ def _require_unit_range(values: np.ndarray, mode: str, name: str) -> None:
             "0 (black) to 1 (white).",
             name=name,
         )
-    low, high = float(values.min()), float(values.max())
+    low, high = math.inf, -math.inf
+    for rows in _blocks_of_rows(values):
+        block = np.nan_to_num(values[rows].astype(np.float64))
+        low, high = min(low, float(block.min())), max(high, float(block.max()))
     if low < -_OVERSHOOT or high > 1 + _OVERSHOOT:
         raise ImageError(
             "{name} holds floating-point numbers from {low:g} to {high:g}, and nothing says which of "

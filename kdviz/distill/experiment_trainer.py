@@ -107,6 +107,7 @@ def train_experiment(
     """
     trainer = ExperimentTrainer(splits, spec, out, config, label_budget or LabelBudget(), shortcut)
     experiment = Experiment(Path(out), dataset, trainer.train.classes, spec, {}, title=title)
+    experiment.check()
     teaching = teaching or Teaching()
     check_teaching(teaching, config, teachers, student, teacher_logits, trainer.label_budget, shortcut)
     check_transfer_sets([config.transfer_set], config.transfer_steps, spec)

@@ -282,7 +282,7 @@ def study_inputs(
     teacher, student = experiment.runs[Role.TEACHER], experiment.runs[Role.KD_STUDENT]
     record, spec = student.training, experiment.input
     if record.get("labelled"):
-        labelled, _ = labelled_part(splits[Split.TRAIN], int(record["labelled"]), int(record["seed"]))
+        labelled, _ = labelled_part(splits[Split.TRAIN], int(record["labelled"]), int(record.get("seed", 0)))
         splits = {**splits, Split.TRAIN: splits[Split.TRAIN].take(labelled)}
     shortcut = PlantedShortcut.from_records(run.training for run in experiment.runs.values())
     splits, teacher_splits = _with_shortcut(splits, shortcut)

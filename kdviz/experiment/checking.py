@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import operator
 import re
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,14 +12,37 @@ from typing import Any
 
 from kdviz.core.errors import ExperimentError, Sentence
 from kdviz.experiment.run import PREDICTIONS, ROLE_NAME, Run
+from kdviz.experiment.training_record import wrong_setting
+from kdviz.experiment.values import LONG, MOST_CLASSES, SHORT, is_number, record_problem, shown, text_problem
 from kdviz.models.inputs import INTERPOLATIONS, InputSpec
 from kdviz.models.networks import ONNX, RENORMALISED, libraries, networks
 
+MOST_BYTES = 64 * 1024 * 1024
+"""The largest experiment.json that is read; that of ImageNet-21k has 2 MB."""
+
+SMALLEST_STD, LARGEST_SHIFT = 1e-6, 1e6
+"""Bounds of an input's ``std`` and ``mean``: with smaller or larger ones nothing is left of a picture in float32."""
+
+_SHARES = ("accuracy", "f1", "auc", "ece", "same_as_teacher", "inherited_errors")  # metrics that go from 0 to 1
+_ROUNDING = 1e-6
+_MOST_SPLITS, _MOST_METRICS = 100, 100
 _DIGITS = re.compile(r"\+?[0-9]{1,9}")
 
 
 def read_json(path: Path) -> dict[str, Any]:
+    """Read a file that holds one JSON object.
+
+    Raises:
+        ExperimentError: It is missing, far too large, or holds something else.
+    """
     try:
+        if path.stat().st_size > MOST_BYTES:
+            raise ExperimentError(
+                "'{path}' is larger than {most} MB, which no experiment.json is; restore it or train the experiment "
+                "again.",
+                path=path,
+                most=MOST_BYTES // 2**20,
+            )
         document = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise ExperimentError(
@@ -40,24 +62,47 @@ class Checker:
     def that(self, fine: bool, name: str, problem: str, /, **values: Any) -> None:
         if not fine:
             whole = "The experiment '{folder}' is refused: field '{field}' {}."
-            raise ExperimentError(Sentence(problem, **values).within(whole, folder=self.folder, field=name))
+            raise ExperimentError(Sentence(problem, **values).within(whole, folder=self.folder, field=shown(name)))
+
+    def refuse(self, name: str, problem: Sentence | None) -> None:
+        """Raise an error if there is a problem with a field; see :mod:`kdviz.experiment.values`."""
+        if problem is not None:
+            whole = "The experiment '{folder}' is refused: field '{field}' {}."
+            raise ExperimentError(problem.within(whole, folder=self.folder, field=shown(name)))
 
     def text(self, mapping: Mapping[str, Any], key: str, prefix: str = "") -> str:
+        """A text of one line that is not empty."""
         value = mapping.get(key)
         self.that(isinstance(value, str) and bool(value), prefix + key, "must be a text")
+        self.refuse(prefix + key, text_problem(str(value), SHORT))
         return str(value)
 
     def strings(self, mapping: Mapping[str, Any], key: str) -> list[str]:
         value = mapping.get(key)
         is_valid = isinstance(value, list) and len(value) >= 2 and all(isinstance(item, str) for item in value)
         self.that(is_valid, key, "must be a list of two or more texts")
-        self.that(len(set(value)) == len(value), key, "must not repeat a class")  # type: ignore[arg-type]
-        return list(value)  # type: ignore[arg-type]
+        names: list[str] = list(value)  # type: ignore[arg-type]
+        self.that(len(set(names)) == len(names), key, "must not repeat a class")
+        self.that(len(names) <= MOST_CLASSES, key, "must have at most {most} classes", most=MOST_CLASSES)
+        for number, name in enumerate(names):
+            self.refuse(f"{key}[{number}]", text_problem(name, LONG))
+        return names
 
-    def optional_text(self, mapping: Mapping[str, Any], key: str, prefix: str) -> str:
+    def optional_text(self, mapping: Mapping[str, Any], key: str, prefix: str = "") -> str:
         value = mapping.get(key, "")
         self.that(isinstance(value, str), prefix + key, "must be a text")
+        self.refuse(prefix + key, text_problem(str(value), LONG))
         return str(value)
+
+    def record(self, mapping: Mapping[str, Any], key: str, prefix: str) -> dict[str, Any]:
+        """An object whose values are all in bounds; empty if the field is not there."""
+        value = mapping.get(key, {})
+        name = prefix + key
+        self.that(isinstance(value, dict), name, "must be an object of finite values")
+        wrong = record_problem(value)
+        if wrong is not None:
+            self.refuse(name + wrong[0], wrong[1])
+        return dict(value)
 
     def sides(self, value: Any, name: str) -> tuple[int, int]:
         """Height and width from a list of two whole numbers."""
@@ -73,28 +118,6 @@ class Checker:
         return tuple(float(item) for item in value)  # type: ignore[union-attr]
 
 
-def is_number(value: object) -> bool:
-    if not isinstance(value, (int, float)) or isinstance(value, bool):
-        return False
-    return -sys.float_info.max <= value <= sys.float_info.max
-
-
-def _is_finite_json(value: object) -> bool:
-    try:
-        json.dumps(value, allow_nan=False)
-    except ValueError:
-        return False
-    return True
-
-
-def _are_metrics(value: object) -> bool:
-    """Whether a value maps splits to names to finite numbers."""
-    return isinstance(value, dict) and all(
-        isinstance(numbers, dict) and all(is_number(number) for number in numbers.values())
-        for numbers in value.values()
-    )
-
-
 def input_spec(check: Checker, entry: Any, name: str = "input") -> InputSpec:
     """Read an input from a document; ``name`` is the name of its field."""
     check.that(isinstance(entry, dict), name, "must be an object")
@@ -103,12 +126,16 @@ def input_spec(check: Checker, entry: Any, name: str = "input") -> InputSpec:
     size = check.sides(entry.get("size"), f"{name}.size")
     std = check.numbers(entry, "std", channels, f"{name}.std")
     check.that(min(std) > 0, f"{name}.std", "must be above zero")
+    is_usual = min(std) >= SMALLEST_STD and max(std) <= 1 / SMALLEST_STD
+    check.that(is_usual, f"{name}.std", "must be from {low:g} to {high:g}", low=SMALLEST_STD, high=1 / SMALLEST_STD)
     fit = entry.get("fit", "crop")
     check.that(fit in ("crop", "digit"), f"{name}.fit", "must be 'crop' or 'digit'")
     check.that(
         fit == "crop" or (*size, channels) == (28, 28, 1), f"{name}.fit", "can be 'digit' for 28 x 28 grey pixels only"
     )
     mean = check.numbers(entry, "mean", channels, f"{name}.mean")
+    is_usual = max(map(abs, mean)) <= LARGEST_SHIFT
+    check.that(is_usual, f"{name}.mean", "must be from {low:g} to {high:g}", low=-LARGEST_SHIFT, high=LARGEST_SHIFT)
     interpolation = entry.get("interpolation", "bicubic")
     check.that(
         interpolation in INTERPOLATIONS,
@@ -142,22 +169,42 @@ def run_of(check: Checker, entry: Any, name: str, folder: Path, picture: InputSp
     role = check.text(entry, "role", prefix)
     check.that(ROLE_NAME.fullmatch(role) is not None, prefix + "role", "has characters that a role must not have")
     network = _network(check, entry, prefix, version)
-    training, metrics = entry.get("training", {}), entry.get("metrics", {})
-    is_valid = isinstance(training, dict) and _is_finite_json(training)
-    check.that(is_valid, prefix + "training", "must be an object of finite values")
-    check.that(_are_metrics(metrics), prefix + "metrics", "must hold finite numbers by split and name")
+    training = check.record(entry, "training", prefix)
+    wrong = wrong_setting(training)
+    if wrong is not None:
+        check.refuse(f"{prefix}training.{wrong[0]}", wrong[1])
+    metrics = _metrics(check, entry, prefix)
     weights, digest = ("", "") if network == PREDICTIONS else _file(check, entry, prefix)
     run = Run(role, network, weights, digest, training, metrics, folder, picture, classes)
     if version == 1:
         return run
     own_input = input_spec(check, entry["input"], f"{prefix}input") if "input" in entry else picture
     logits, order = _classes(check, entry, prefix, classes)
-    settings = entry.get("settings", {})
-    check.that(isinstance(settings, dict) and _is_finite_json(settings), prefix + "settings", "must be an object")
+    settings = check.record(entry, "settings", prefix)
     texts = {key: check.optional_text(entry, key, prefix) for key in ("title", "parent", "made_by")}
     return replace(
         run, spec=own_input, n_classes=logits, picture=picture, class_order=order, settings=settings, **texts
     )
+
+
+def _metrics(check: Checker, entry: Mapping[str, Any], prefix: str) -> dict[str, dict[str, float]]:
+    """Split -> name -> number, each in its range."""
+    metrics, field = entry.get("metrics", {}), f"{prefix}metrics"
+    is_valid = isinstance(metrics, dict) and all(
+        isinstance(numbers, dict) and all(is_number(number) for number in numbers.values())
+        for numbers in metrics.values()
+    )
+    check.that(is_valid, field, "must hold finite numbers by split and name")
+    is_valid = len(metrics) <= _MOST_SPLITS and all(len(numbers) <= _MOST_METRICS for numbers in metrics.values())
+    check.that(is_valid, field, "must have at most {most} splits and metrics", most=_MOST_METRICS)
+    for split, numbers in metrics.items():
+        check.refuse(f"{field}.{split}", text_problem(split, SHORT))
+        for name, number in numbers.items():
+            check.refuse(f"{field}.{split}.{name}", text_problem(name, SHORT))
+            is_valid = name not in _SHARES or -_ROUNDING <= number <= 1 + _ROUNDING
+            check.that(is_valid, f"{field}.{split}.{name}", "must be from 0 to 1")
+            check.that(name != "samples" or number >= 0, f"{field}.{split}.{name}", "must be at least 0")
+    return metrics
 
 
 def _network(check: Checker, entry: Mapping[str, Any], prefix: str, version: int) -> str:

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -36,6 +35,7 @@ from kdviz.core.images import open_image
 from kdviz.core.vocabulary import Role
 from kdviz.data import LabelledImages
 from kdviz.data.store import StoredSamples, samples_table
+from kdviz.experiment.baselines import blurred, is_level
 from kdviz.experiment.checking import as_index
 from kdviz.experiment.picture_source import FIELD as PICTURE_SOURCE
 from kdviz.experiment.picture_source import PictureSource
@@ -79,22 +79,6 @@ _TABLES = (
 _HASH = "[0-9a-f]" * 8  # in the name of a weights file
 
 
-def _blurred(pixels: Tensor) -> Tensor:
-    """The picture as values in [0, 1], blurred by a Gaussian whose deviation is an eighth of the shorter side."""
-    from torchvision.transforms.v2.functional import gaussian_blur  # a slow import: two seconds, and 160 MB
-
-    sigma = min(pixels.shape[-2:]) / 8
-    kernel = [2 * min(round(3 * sigma), side - 1) + 1 for side in (pixels.shape[-1], pixels.shape[-2])]
-    return gaussian_blur(pixels.float() / 255, kernel, [sigma, sigma])
-
-
-def _is_level(value: object) -> bool:
-    try:
-        return math.isfinite(float(value))  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return False
-
-
 @dataclass
 class Experiment(ExperimentTables):
     """A loaded experiment; ``classes`` are the class names, ``runs`` maps a role to its :class:`Run`.
@@ -119,7 +103,7 @@ class Experiment(ExperimentTables):
     @property
     def format(self) -> int:
         """The lowest version of experiment.json that can hold this experiment."""
-        plain = self.input.resize is None and not any(_needs_format_2(run) for run in self.runs.values())
+        plain = self.input.resize is None and not any(run.needs_format_2 for run in self.runs.values())
         return 1 if plain else 2
 
     @property
@@ -167,13 +151,13 @@ class Experiment(ExperimentTables):
         if isinstance(what, str) and what in BASELINES:
             return self.input.baseline(what).expand(1, -1, *self.input.size)
         if what == "blur":
-            return self.input.normalise(_blurred(as_tensor(picture)))
+            return self.input.normalise(blurred(as_tensor(picture)))
         if what == "noise":
             noise = np.random.default_rng(seed).random((1, self.input.channels, *self.input.size), dtype=np.float32)
             return self.input.normalise(torch.from_numpy(noise))
         if isinstance(what, (Image.Image, Path)) or (isinstance(what, str) and Path(what).is_file()):
             return self.preprocess(what)
-        if not _is_level(what):
+        if not is_level(what):
             raise UnknownNameError("baseline", str(what), (*BASELINES, *MORE_BASELINES))
         level = float(what)
         if not 0 <= level <= 1:
@@ -308,9 +292,10 @@ class Experiment(ExperimentTables):
         """Write experiment.json and missing ONNX files; remove weights files that no run lists any more.
 
         Raises:
-            ExperimentError: A number is not finite, which JSON cannot hold.
+            ExperimentError: It could not be opened again; the text names the field.
             SettingError: A model is only in memory.
         """
+        self.check()
         try:
             document = json.dumps(self.to_json(), indent=2, allow_nan=False)
         except ValueError as error:
@@ -327,6 +312,17 @@ class Experiment(ExperimentTables):
             if file.name not in listed:
                 file.unlink(missing_ok=True)
 
+    def check(self) -> None:
+        """Refuse what :func:`kdviz.experiment.load_experiment` would refuse, before anything is trained or written.
+
+        Raises:
+            ExperimentError: The text names the field.
+            SettingError: A model is only in memory.
+        """
+        from kdviz.experiment.loading import read_document  # it makes an Experiment
+
+        read_document(self.folder, self.to_json(), may_be_empty=True)
+
     def to_json(self) -> dict[str, Any]:
         version = self.format
         return {
@@ -342,8 +338,3 @@ class Experiment(ExperimentTables):
     def _pictures_to_json(self) -> dict[str, Any]:
         source = {} if self.picture_source is None else {PICTURE_SOURCE: self.picture_source.to_json()}
         return source | ({"opening_pictures": list(self.opening_pictures)} if self.opening_pictures else {})
-
-
-def _needs_format_2(run: Run) -> bool:
-    has_details = run.title or run.settings or run.parent or run.made_by
-    return bool(run.is_adapted or not run.has_model or run.network.startswith("transformers/") or has_details)

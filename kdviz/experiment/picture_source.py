@@ -8,6 +8,9 @@ from typing import Any
 
 from kdviz.core.vocabulary import Split
 from kdviz.experiment.checking import Checker
+from kdviz.experiment.values import SHORT, text_problem
+
+_MOST_OPENING = 100
 
 FIELD = "picture_source"
 """Name of the field in experiment.json."""
@@ -65,6 +68,8 @@ def opening_pictures(check: Checker, document: Mapping[str, Any]) -> tuple[str, 
         ExperimentError: It is no list of texts.
     """
     names = document.get("opening_pictures", [])
-    is_valid = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    is_valid = isinstance(names, list) and len(names) <= _MOST_OPENING and all(isinstance(name, str) for name in names)
     check.that(is_valid, "opening_pictures", "must be a list of texts")
+    for number, name in enumerate(names):
+        check.refuse(f"opening_pictures[{number}]", text_problem(name, SHORT))
     return tuple(names)

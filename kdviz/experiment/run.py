@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
@@ -73,6 +72,13 @@ class Run:
         return self.network != PREDICTIONS
 
     @property
+    def needs_format_2(self) -> bool:
+        """Whether format 1 of experiment.json cannot hold it."""
+        has_details = self.title or self.settings or self.parent or self.made_by
+        is_foreign = self.network.startswith("transformers/") or not self.has_model
+        return bool(self.is_adapted or is_foreign or has_details)
+
+    @property
     def is_adapted(self) -> bool:
         """Whether the network's input or classes are not those of the experiment."""
         return self.class_order is not None or (self.picture is not None and self.picture != self.spec)
@@ -119,13 +125,30 @@ class Run:
                     settings=self.settings,
                 )
             network.load_state_dict(load_safetensors(data), assign=is_builtin)
-        except (SafetensorError, RuntimeError, ValueError, TypeError) as error:
+        except KdvizError:
+            raise
+        except Exception as error:  # networks of libraries raise anything for settings that they do not take
             raise ExperimentError(
                 "{folder} does not hold the weights of a '{network}'; train or import this run again.",
                 folder=self.folder / self.weights,
                 network=self.network,
             ) from error
+        self._require_finite(network)
         return network.float().eval().requires_grad_(False)
+
+    def _require_finite(self, network: nn.Module) -> None:
+        """Refuse weights with which every answer would be NaN.
+
+        Raises:
+            ExperimentError: A weight is infinite or NaN.
+        """
+        for name, tensor in network.state_dict().items():
+            if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+                raise ExperimentError(
+                    "'{name}' in {folder} holds numbers that are not finite; train or import this run again.",
+                    name=name[:80],
+                    folder=self.folder / self.weights,
+                )
 
     def on(self, device: str | torch.device) -> nn.Module:
         """The model on a device; ``model`` itself stays on the CPU, where ``Experiment.preprocess`` puts its inputs.

@@ -56,7 +56,13 @@ def comparison(maps: Mapping[str, SaliencyMap], *, shared_scale: bool = True, op
     titles = [_("Picture"), *(_panel_title(maps[role]) for role in roles)]
     titles += ["", *(label(_less_teacher(role)) if role in students else "" for role in roles)] if students else []
     rows = 2 if students else 1
-    figure = make_subplots(rows, len(roles) + 1, subplot_titles=titles, horizontal_spacing=0.03, vertical_spacing=0.14)
+    figure = make_subplots(
+        rows,
+        len(roles) + 1,
+        subplot_titles=titles,
+        horizontal_spacing=min(0.03, 0.5 / (len(roles) + 1)),
+        vertical_spacing=0.14,
+    )
     picture = maps[roles[0]].picture
     figure.add_trace(_picture(picture), 1, 1)
     for column, role in enumerate(roles, 2):

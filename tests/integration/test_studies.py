@@ -105,7 +105,6 @@ def logits_of(experiment, row, end="") -> np.ndarray:
 # the tables -----------------------------------------------------------------------------------------------------------
 
 
-
 def test_the_teacher_is_asked_about_each_split_once_and_about_training_pictures_only_to_be_learned_from(
     sweep, monkeypatch
 ):

@@ -181,26 +181,33 @@ def _wait_for(address: str, process: subprocess.Popen, log: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def english(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def engine() -> Iterator[Any]:
+    """Playwright."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    playwright.expect.set_options(timeout=WAIT)
+    with playwright.sync_playwright() as engine:
+        yield engine
+
+
+@pytest.fixture(scope="session")
+def english(tmp_path_factory: pytest.TempPathFactory, engine: Any) -> Iterator[Any]:
     """The one Chromium of all tests, in English; nothing but the cache goes from test to test.
 
     A browser takes seconds of processor time to start, and a person's first page another one to compile Streamlit's
     large scripts: so there is one folder, where they are kept compiled. Somebody else is a further page: each page has
     a session of its own, and cookies are all that they share.
     """
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    playwright.expect.set_options(timeout=WAIT)
-    with playwright.sync_playwright() as engine:
-        context = engine.chromium.launch_persistent_context(
-            tmp_path_factory.mktemp("chromium"),
-            executable_path=CHROMIUM,
-            args=FLAGS,
-            viewport=DESKTOP,
-            reduced_motion="reduce",  # what fades in is drawn many times
-        )
-        context.set_default_timeout(WAIT)
-        yield context
-        context.close()
+    context = engine.chromium.launch_persistent_context(
+        tmp_path_factory.mktemp("chromium"),
+        executable_path=CHROMIUM,
+        args=FLAGS,
+        viewport=DESKTOP,
+        reduced_motion="reduce",  # what fades in is drawn many times
+        bypass_csp=True,  # Playwright evaluates texts to wait; test_app_protection.py is held to the policy
+    )
+    context.set_default_timeout(WAIT)
+    yield context
+    context.close()
 
 
 def reads(page: Any, locale: str) -> None:

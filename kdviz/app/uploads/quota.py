@@ -5,36 +5,34 @@ from __future__ import annotations
 import re
 import threading
 from collections import Counter
-from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from streamlit.runtime import exists, get_instance
 
 from kdviz.app import limits
+from kdviz.app.protection.asgi import App, Message, Send, answer
 
-_Message = MutableMapping[str, Any]
-_Send = Callable[[_Message], Awaitable[None]]
 _UPLOAD = re.compile(r"/_stcore/upload_file/([^/]+)/[^/]+$")
 
 
 class UploadQuota:
     """ASGI middleware that answers 413 to an upload for which there is no room, before its content is read."""
 
-    def __init__(self, app: Callable[[_Message, Any, _Send], Awaitable[None]]):
+    def __init__(self, app: App):
         self._app = app
         self._lock = threading.Lock()
         self._arriving: Counter[str] = Counter()  # session -> bytes of uploads under way
 
-    async def __call__(self, scope: _Message, receive: Any, send: _Send) -> None:
+    async def __call__(self, scope: Message, receive: Any, send: Send) -> None:
         match = _UPLOAD.search(scope["path"]) if scope["type"] == "http" and scope["method"] == "PUT" else None
         if match is None:
             await self._app(scope, receive, send)
             return
         session, size = match[1], _length(scope)
         if size is None:
-            await _answer(send, 411, b"The size of the file must be said.")
+            await answer(send, 411, b"The size of the file must be said.")
         elif not self._enter(session, size):
-            await _answer(send, 413, b"There is no room for more uploads; remove some, or try again later.")
+            await answer(send, 413, b"There is no room for more uploads; remove some, or try again later.")
         else:
             try:
                 await self._app(scope, receive, send)
@@ -66,12 +64,6 @@ def held_bytes() -> dict[str, int]:
     return {session: sum(len(file.data) for file in list(files.values())) for session, files in list(stored.items())}
 
 
-def _length(scope: _Message) -> int | None:
+def _length(scope: Message) -> int | None:
     text = dict(scope["headers"]).get(b"content-length", b"")
     return int(text) if text.isdigit() and len(text) < 16 else None
-
-
-async def _answer(send: _Send, status: int, text: bytes) -> None:
-    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"connection", b"close")]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": text})

@@ -30,7 +30,7 @@ def models(experiment: Experiment) -> str:
         raise ExperimentError(
             "'{folder}' has no figures of its models; kdviz evaluate measures them.", folder=experiment.folder
         )
-    samples = int(next(iter(runs)).metrics[split]["samples"])
+    samples = runs[0].metrics[split].get("samples")
     titles = ["model", "accuracy", "F1", "AUC", "loss", "ECE", "says the same as the teacher", "repeats its errors"]
     rows = []
     for run in runs:
@@ -43,7 +43,8 @@ def models(experiment: Experiment) -> str:
             *(_decimals(figure, 3) for figure in figures[3:]),
         ]
         rows.append([_title(experiment, run.role), *cells, _percent(shares[0]), _percent(shares[1], 1)])
-    return f"On {number(samples)} {split} images:\n\n" + table(titles, rows) + "\n"
+    on = f"On {number(int(samples))} {split} images" if samples is not None else f"On the {split} images"
+    return f"{on}:\n\n" + table(titles, rows) + "\n"
 
 
 def common_split(experiment: Experiment) -> str | None:
@@ -58,8 +59,13 @@ def _title(experiment: Experiment, role: str) -> str:
     if training.get("epochs"):
         parts.append(f"{training['epochs']} epochs")
     if "temperature" in training and "alpha" in training:
-        parts.append(f"T = {training['temperature']:g}, alpha = {training['alpha']:g}")
+        parts.append(f"T = {_schedule(training['temperature'])}, alpha = {_schedule(training['alpha'])}")
     return ", ".join(parts)
+
+
+def _schedule(value: float | str) -> str:
+    """A number, or the text of one that changes from epoch to epoch."""
+    return _cell(value) if isinstance(value, str) else f"{value:g}"
 
 
 def _cell(text: str) -> str:

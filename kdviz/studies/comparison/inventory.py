@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,9 +14,11 @@ import pyarrow as pa
 import torch
 from torch import nn
 
-from kdviz.core.errors import KdvizError, ModelError
+from kdviz.core.errors import ExperimentError, KdvizError, ModelError
 from kdviz.core.vocabulary import Split
 from kdviz.experiment import Experiment, InputSpec, Run
+from kdviz.experiment.checking import read_json
+from kdviz.experiment.loading import read_document
 from kdviz.models.networks import ONNX, build_network, parameter_count
 
 LIBRARIES = ("torchvision", "captum", "timm", "onnxruntime", "streamlit", "plotly", "numpy")
@@ -165,13 +166,12 @@ class Glance:
 
 
 def glance(folder: Path) -> Glance | None:
-    """Read an experiment's line from its experiment.json, without validating it; None when it cannot be read."""
+    """Read an experiment's line from its experiment.json, without its weights; None when it could not be opened."""
     try:
-        document = json.loads((folder / "experiment.json").read_text(encoding="utf-8"))
-        runs = {str(run["role"]): _accuracy(run.get("metrics", {})) for run in document["runs"]}
-        return Glance(len(document["classes"]), runs)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        experiment = read_document(folder, read_json(folder / "experiment.json"))
+    except ExperimentError:
         return None
+    return Glance(len(experiment.classes), {role: _accuracy(run.metrics) for role, run in experiment.runs.items()})
 
 
 def _accuracy(metrics: Mapping[str, Mapping[str, float]]) -> float | None:

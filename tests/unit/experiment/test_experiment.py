@@ -314,7 +314,7 @@ def test_nan_and_infinity_are_refused(tiny_folder, field, value):
     old = {'"mean": [': "0.2", '"std": [': "0.5", '"epochs": ': "0"}[field]
     assert field + old in text
     path.write_text(text.replace(field + old, field + value, 1))
-    with pytest.raises(ExperimentError, match=r"field '(input\.mean|input\.std|runs\[0\]\.training)'"):
+    with pytest.raises(ExperimentError, match=r"field '(input\.mean|input\.std|runs\[0\]\.training\.epochs)'"):
         load_experiment(tiny_folder)
 
 

@@ -11,6 +11,7 @@ import streamlit as st
 from kdviz import figures
 from kdviz.app.library import OpenExperiment
 from kdviz.app.pages.attention.tables import method_title
+from kdviz.app.spreadsheets import csv_text
 from kdviz.app.texts import download
 from kdviz.app.widgets.chart import chart_downloads
 from kdviz.core.language import _, plural
@@ -43,7 +44,7 @@ def show_files(opened: OpenExperiment, report: AttentionReport) -> None:
             _("Effects (CSV)"),
             f"kdviz-{experiment.name}-{EFFECTS}.csv",
             "text/csv",
-            lambda: effects_table(experiment).to_pandas().to_csv(index=False),
+            lambda: csv_text(effects_table(experiment)),
         )
         for table in (AGREEMENT, FAITHFULNESS):
             if experiment.has_table(table):

@@ -8,6 +8,7 @@ import streamlit as st
 from kdviz import figures
 from kdviz.app.pages.compare.settings import BASELINE_TITLES
 from kdviz.app.pages.compare.state import MapSession, latest_curves
+from kdviz.app.spreadsheets import csv_text
 from kdviz.app.texts import download, say_error
 from kdviz.app.widgets import viewer
 from kdviz.app.widgets.chart import chart_downloads, show_chart
@@ -86,7 +87,7 @@ def _show_results(results: Curves, index: int, baseline: str) -> None:
     name = f"kdviz-curves-{baseline}"
     with st.container(horizontal=True):
         chart_downloads(figures.faithfulness_curves, name, results)
-        download("CSV", f"{name}.csv", "text/csv", lambda: figures.faithfulness_points(results).to_csv(index=False))
+        download("CSV", f"{name}.csv", "text/csv", lambda: csv_text(figures.faithfulness_points(results)))
 
 
 def table(results: Curves) -> pd.DataFrame:

@@ -16,6 +16,7 @@ from kdviz.app.library import OpenExperiment
 from kdviz.app.pages.compare.picture import SelectedImage
 from kdviz.app.pages.compare.settings import BASELINE_TITLES, METHOD_TITLES, MapRequest
 from kdviz.app.pages.compare.state import MapSession, latest_curves
+from kdviz.app.spreadsheets import csv_text
 from kdviz.app.texts import download, picture_bytes
 from kdviz.app.widgets import viewer
 from kdviz.app.widgets.chart import chart_downloads
@@ -109,7 +110,7 @@ def _show_row_files(row: viewer.ViewerRow, selected: SelectedImage) -> None:
     name = "-".join(part for part in ("kdviz", _file_name(selected), method, row.baseline) if part)
 
     def table() -> str:
-        return pa.concat_tables([report.table() for report in measures.values()]).to_pandas().to_csv(index=False)
+        return csv_text(pa.concat_tables([report.table() for report in measures.values()]))
 
     with st.container(horizontal=True):
         chart_downloads(figures.comparison, name, maps)

@@ -16,6 +16,7 @@ from kdviz.app.page_header import heading
 from kdviz.app.pages.cost import PAGE, cost_panel
 from kdviz.app.pages.cost.cost_panel import HERE, STORED
 from kdviz.app.pages.cost.profiler_process import measurer
+from kdviz.app.spreadsheets import csv_text
 from kdviz.app.texts import download, plain, say_error, say_missing, together
 from kdviz.app.widgets import html, margin
 from kdviz.app.widgets.chart import chart_downloads, show_chart
@@ -202,7 +203,7 @@ def _show_tradeoffs(opened: OpenExperiment, report: CostReport) -> None:
 
 
 def _csv(table: pa.Table) -> str:
-    return table.drop_columns(_DROPPED).to_pandas().to_csv(index=False)
+    return csv_text(table.drop_columns(_DROPPED))
 
 
 def _choose_axis(report: CostReport) -> Any:

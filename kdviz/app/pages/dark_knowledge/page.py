@@ -15,6 +15,7 @@ from kdviz.app.page_header import heading
 from kdviz.app.pages.dark_knowledge import PAGE
 from kdviz.app.pictures.absent_pictures import show_absent_pictures
 from kdviz.app.samples import SampleView
+from kdviz.app.spreadsheets import csv_text
 from kdviz.app.texts import about_sample, download, plain, say_error, say_missing
 from kdviz.app.widgets.chart import chart_downloads, show_chart
 from kdviz.core.language import _, listed, number, percent
@@ -224,7 +225,7 @@ def _show_files(
     logits: Mapping[str, np.ndarray], classes: Sequence[str], temperature: float, label: int, log: bool, name: str
 ) -> None:
     def table() -> str:
-        return softened_table(dict(logits), classes).to_pandas().to_csv(index=False)
+        return csv_text(softened_table(dict(logits), classes))
 
     with st.container(horizontal=True):
         download(_("All temperatures (CSV)"), f"{name}.csv", "text/csv", table)

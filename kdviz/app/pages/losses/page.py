@@ -14,6 +14,7 @@ from kdviz.app.links import page_link
 from kdviz.app.page_header import heading
 from kdviz.app.pages.losses import PAGE
 from kdviz.app.pages.losses.shifted import show_shifted
+from kdviz.app.spreadsheets import csv_text
 from kdviz.app.texts import download, plain, say_missing, together
 from kdviz.app.widgets.chart import chart_downloads, show_chart
 from kdviz.core.errors import ExperimentError
@@ -109,7 +110,7 @@ def _show_table(opened: OpenExperiment, comparison: LossComparison) -> None:
     table = losses_table(comparison)
     st.dataframe(table, hide_index=True)
     name = f"kdviz-{opened.experiment.name}-losses.csv"
-    download(_("Table (CSV)"), name, "text/csv", lambda: losses_table(comparison).to_csv(index=False))
+    download(_("Table (CSV)"), name, "text/csv", lambda: csv_text(losses_table(comparison)))
 
 
 def losses_table(comparison: LossComparison) -> pd.DataFrame:

@@ -6,6 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from kdviz.app.library import OpenExperiment
+from kdviz.app.spreadsheets import csv_text
 from kdviz.app.texts import download, plain, together
 from kdviz.core.files import stamp_of
 from kdviz.core.language import N_, _, percent
@@ -35,7 +36,7 @@ def show_shifted(opened: OpenExperiment) -> None:
     st.dataframe(table, hide_index=True)
     st.markdown(f":gray[**{_('Limits')}** {plain(together(limit_sentences(report)))}]")
     name = f"kdviz-{opened.experiment.name}-loss-shifts.csv"
-    download(_("Table (CSV)"), name, "text/csv", lambda: shifted_table(report).to_csv(index=False))
+    download(_("Table (CSV)"), name, "text/csv", lambda: csv_text(shifted_table(report)))
 
 
 def shifted_table(report: LossShiftsReport) -> pd.DataFrame:

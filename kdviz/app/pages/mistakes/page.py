@@ -21,6 +21,7 @@ from kdviz.app.pages.mistakes.region_shares import shares_of, with_shares
 from kdviz.app.pages.mistakes.sample_panel import show_panel
 from kdviz.app.pictures.absent_pictures import show_absent_pictures
 from kdviz.app.samples import SampleCache, SampleView
+from kdviz.app.spreadsheets import csv_text
 from kdviz.app.texts import about_sample, download, plain, say_missing, together
 from kdviz.app.widgets import gallery, margin
 from kdviz.core.files import ASSETS
@@ -264,12 +265,12 @@ def _show_files(
     name = f"kdviz-{opened.experiment.name}-{view.filters.group}"
     with st.container(horizontal=True, key="mistakes-files"):
         label = _("This list (CSV)")
-        download(label, f"{name}.csv", "text/csv", lambda: table(opened, samples, index, indices).to_csv(index=False))
+        download(label, f"{name}.csv", "text/csv", lambda: csv_text(table(opened, samples, index, indices)))
         selected = [sample_index for sample in view.selected if (sample_index := samples.index_of(sample)) is not None]
         if selected:
             label, chosen = _("The selection (CSV)"), np.array(selected)
             file = f"kdviz-{opened.experiment.name}-selection.csv"
-            download(label, file, "text/csv", lambda: table(opened, samples, index, chosen).to_csv(index=False))
+            download(label, file, "text/csv", lambda: csv_text(table(opened, samples, index, chosen)))
 
 
 def table(opened: OpenExperiment, samples: SampleView, index: MistakeIndex, indices: np.ndarray) -> pd.DataFrame:

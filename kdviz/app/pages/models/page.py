@@ -13,6 +13,7 @@ from kdviz.app.library import OpenExperiment
 from kdviz.app.page_header import heading
 from kdviz.app.pages.models import PAGE
 from kdviz.app.pages.models.inputs import NOTHING, fitted, input_facts, network_of, normalisation, pixels, resized
+from kdviz.app.spreadsheets import csv_text
 from kdviz.app.texts import download, plain
 from kdviz.app.uploads import session_store, upload
 from kdviz.app.widgets import html
@@ -305,7 +306,7 @@ def _show_files(opened: OpenExperiment) -> None:
                 _("Models (CSV)"),
                 f"{name}.csv",
                 "text/csv",
-                lambda: inventory.table(experiment).to_pandas().to_csv(index=False),
+                lambda: csv_text(inventory.table(experiment)),
             )
             device = str(choose_device("auto"))
             download(

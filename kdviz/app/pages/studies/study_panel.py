@@ -13,6 +13,7 @@ import streamlit as st
 
 from kdviz import figures
 from kdviz.app import address
+from kdviz.app.spreadsheets import csv_text
 from kdviz.app.texts import download, plain, together
 from kdviz.app.widgets import margin
 from kdviz.app.widgets.chart import chart_downloads, show_chart
@@ -244,7 +245,7 @@ def _show_files(report: StudyReport, name: str) -> None:
 
 
 def _csv(table: pa.Table) -> str:
-    return table.to_pandas().to_csv(index=False)
+    return csv_text(table)
 
 
 def _parquet(table: pa.Table) -> bytes:

@@ -23,8 +23,8 @@ _NUMBERS = 30_000_000  # distances that are computed at once
 def strokes(task: TransferTask) -> Generator[TrainingProgress, None, Tensor]:
     """One to four curved lines of random form, width and colour on a plain ground: for writing and drawings.
 
-    A picture is made by a formula alone, as those of Kataoka et al. (2020) and Baradad et al. (2021), who learn features
-    from such pictures. Each line is a cubic Bézier curve.
+    A picture is made by a formula alone, as those of Kataoka et al. (2020) and Baradad et al. (2021), who learn
+    features from such pictures. Each line is a cubic Bézier curve.
     """
     random = torch.Generator().manual_seed(task.seed)
     at_once = max(1, _NUMBERS // (_LINES * _POINTS * task.spec.size[0] * task.spec.size[1]))

@@ -1,0 +1,1 @@
+"""What the files of pictures ask of their decoders."""
