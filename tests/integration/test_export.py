@@ -221,6 +221,20 @@ def test_the_example_resizes_as_the_experiment_does(spec):
         np.testing.assert_array_equal(np.asarray(names["picture"]), np.asarray(spec.transform(picture)))
 
 
+@pytest.mark.parametrize(("columns", "kept"), [(1, ["last"]), (2, []), (10, [])])
+def test_a_last_layer_with_few_of_the_weights_stays_in_float32(columns, kept):
+    onnx = pytest.importorskip("onnx")
+    values = [np.zeros((70, 70), np.float32), np.zeros((70, columns), np.float32)]
+    weights = [onnx.numpy_helper.from_array(array, name) for array, name in zip(values, ("a", "b"), strict=True)]
+    nodes = [
+        onnx.helper.make_node("MatMul", ["x", "a"], ["h"], name="first"),
+        onnx.helper.make_node("Relu", ["h"], ["r"], name="relu"),
+        onnx.helper.make_node("MatMul", ["r", "b"], ["y"], name="last"),
+    ]
+    model = onnx.helper.make_model(onnx.helper.make_graph(nodes, "g", [], [], weights))
+    assert onnx_export._kept_in_float(model) == kept
+
+
 # refusals -------------------------------------------------------------------------------------------------------------
 
 
