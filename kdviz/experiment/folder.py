@@ -321,7 +321,7 @@ class Experiment(ExperimentTables):
         """
         from kdviz.experiment.loading import read_document  # it makes an Experiment
 
-        read_document(self.folder, self.to_json(), may_be_empty=True)
+        read_document(self.folder, json.loads(json.dumps(self.to_json())), may_be_empty=True)  # tuples become lists
 
     def to_json(self) -> dict[str, Any]:
         version = self.format

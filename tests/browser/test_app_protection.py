@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from browser import CHROMIUM, DESKTOP, ENDED, FLAGS, VISIT, WAIT, at_rest, needs_browser
+from browser import CHROMIUM, DESKTOP, ENDED, FLAGS, VISIT, WAIT, needs_browser
 
 from kdviz.app.page_registry import pages, path_of
 from kdviz.app.protection.headers import security_headers
@@ -104,6 +104,6 @@ INLINE = """
 def until_drawn(page: Any) -> None:
     end = time.monotonic() + WAIT / 1000
     while not page.evaluate(f"() => Boolean({ENDED.strip()})"):
-        assert time.monotonic() < end
+        assert time.monotonic() < end, "the page is not drawn"
         page.wait_for_timeout(100)
-    at_rest(page)
+    page.wait_for_timeout(500)  # charts are drawn a moment later

@@ -164,6 +164,12 @@ def test_what_could_not_be_opened_again_is_not_written(tiny):
     assert (tiny.folder / "experiment.json").read_bytes() == before
 
 
+def test_a_record_of_a_training_that_just_ended_is_written(tiny):
+    tiny.runs["student"].training |= TrainingConfig(teacher_mixture=(0.5, 0.5)).to_json()  # a tuple, in memory
+    tiny.save()
+    assert load_experiment(tiny.folder).runs["student"].training["teacher_mix"] == [0.5, 0.5]
+
+
 def test_classes_are_refused_before_a_training(tmp_path, tiny):
     classes = ("a", f"folder-{HALF}")
     with pytest.raises(ExperimentError, match=r"field 'classes\[1\]'"):
