@@ -62,12 +62,14 @@ def float_file(network: nn.Module, example: Tensor) -> bytes:
         return path.read_bytes()
 
 
-def int8_file(content: bytes, calibration: Tensor) -> bytes:
+def int8_file(content: bytes, calibration: Tensor, *, reduce_range: bool = False) -> bytes:
     """A float32 file quantised to int8: weights per channel, ranges from real pictures.
 
     Args:
         content: A file of :func:`float_file`.
         calibration: Inputs of the network, (N, C, H, W), on which the ranges of its layers are measured.
+        reduce_range: Whether weights have 7 bits, so that products of 8 bits do not overflow on x86 without VNNI, and the
+            answers are the same on every processor.
 
     Raises:
         SettingError: A package is missing.
@@ -94,6 +96,7 @@ def int8_file(content: bytes, calibration: Tensor) -> bytes:
                 per_channel=True,
                 activation_type=quantization.QuantType.QInt8,
                 weight_type=quantization.QuantType.QInt8,
+                reduce_range=reduce_range,
             )
         except Exception as error:  # onnxruntime's exceptions have no common base
             raise ModelError("onnxruntime cannot quantise this network: {reason}", reason=_first_line(error)) from error
@@ -120,7 +123,9 @@ def dynamic_int8_file(content: bytes) -> bytes:
         del model.graph.value_info[:]  # as above
         onnx.save(model, exported)
         try:
-            quantization.quantize_dynamic(exported, quantised, weight_type=quantization.QuantType.QInt8)
+            weight_type = quantization.QuantType.QInt8
+            # As in int8_file: the answers are the same on every processor.
+            quantization.quantize_dynamic(exported, quantised, weight_type=weight_type, reduce_range=True)
         except Exception as error:  # onnxruntime's exceptions have no common base
             raise ModelError("onnxruntime cannot quantise this network: {reason}", reason=_first_line(error)) from error
         return Path(quantised).read_bytes()
