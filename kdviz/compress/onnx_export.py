@@ -68,7 +68,7 @@ def int8_file(content: bytes, calibration: Tensor, *, reduce_range: bool = False
     Args:
         content: A file of :func:`float_file`.
         calibration: Inputs of the network, (N, C, H, W), on which the ranges of its layers are measured.
-        reduce_range: Whether weights have 7 bits, so that products of 8 bits do not overflow on x86 without VNNI, and the
+        reduce_range: Whether weights have 7 bits: products of 8 bits overflow on x86 without VNNI, and so the
             answers are the same on every processor.
 
     Raises:
