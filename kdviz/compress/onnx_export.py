@@ -74,7 +74,7 @@ def float_file(network: nn.Module, example: Tensor, opset: int | None = None) ->
         return path.read_bytes()
 
 
-def int8_file(content: bytes, calibration: Tensor) -> bytes:
+def int8_file(content: bytes, calibration: Tensor, *, reduce_range: bool = False) -> bytes:
     """A float32 file quantised to int8: weights per channel, ranges from real pictures.
 
     The last layer stays in float32 where it has less than a fiftieth of all weights: what is rounded there decides
@@ -84,6 +84,8 @@ def int8_file(content: bytes, calibration: Tensor) -> bytes:
     Args:
         content: A file of :func:`float_file`.
         calibration: Inputs of the network, (N, C, H, W), on which the ranges of its layers are measured.
+        reduce_range: Whether weights have 7 bits: products of 8 bits overflow on x86 without VNNI, and so the
+            answers are the same on every processor.
 
     Raises:
         SettingError: A package is missing.
@@ -111,6 +113,7 @@ def int8_file(content: bytes, calibration: Tensor) -> bytes:
                 activation_type=quantization.QuantType.QInt8,
                 weight_type=quantization.QuantType.QInt8,
                 nodes_to_exclude=_kept_in_float(onnx.load(preprocessed)),
+                reduce_range=reduce_range,
             )
         except Exception as error:  # onnxruntime's exceptions have no common base
             raise ModelError("onnxruntime cannot quantise this network: {reason}", reason=_first_line(error)) from error
@@ -145,7 +148,9 @@ def dynamic_int8_file(content: bytes) -> bytes:
         del model.graph.value_info[:]  # as above
         onnx.save(model, exported)
         try:
-            quantization.quantize_dynamic(exported, quantised, weight_type=quantization.QuantType.QInt8)
+            weight_type = quantization.QuantType.QInt8
+            # As in int8_file: the answers are the same on every processor.
+            quantization.quantize_dynamic(exported, quantised, weight_type=weight_type, reduce_range=True)
         except Exception as error:  # onnxruntime's exceptions have no common base
             raise ModelError("onnxruntime cannot quantise this network: {reason}", reason=_first_line(error)) from error
         return Path(quantised).read_bytes()

@@ -245,7 +245,7 @@ def _add_int8(making: Making, planned: PlannedStep) -> None:
     run = experiment.runs[planned.parent]
     content = float_file(run.unadapted, _example(experiment))
     is_dynamic = planned.step.ranges == DYNAMIC
-    content = dynamic_int8_file(content) if is_dynamic else int8_file(content, making.calibration())
+    content = dynamic_int8_file(content) if is_dynamic else int8_file(content, making.calibration(), reduce_range=True)
     _add_file(experiment, planned.role, content, run, dict(run.training))
 
 
