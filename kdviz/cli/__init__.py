@@ -13,24 +13,9 @@ import sys
 from collections.abc import Sequence
 
 from kdviz import __version__
-from kdviz.cli import (
-    app,
-    bench,
-    compress,
-    evaluate,
-    explain,
-    export,
-    get,
-    import_,
-    list_,
-    profile,
-    recipe,
-    report,
-    study,
-    sweep,
-    train,
-)
+from kdviz.cli import app, bench, evaluate, explain, get, import_, list_, recipe, report, study, sweep, train
 from kdviz.cli.common.recipe_files import VerbParser
+from kdviz.cli.products import compress, export, profile
 from kdviz.cli.studies import federated, incremental
 from kdviz.core.errors import ERRORS_VARIABLE, KdvizError
 

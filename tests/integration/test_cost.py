@@ -20,7 +20,7 @@ from torch import nn
 
 from kdviz import figures
 from kdviz.cli import main
-from kdviz.cli.profile import _print
+from kdviz.cli.products.profile import _print
 from kdviz.compress import cost, onnx_export, profile, timing
 from kdviz.compress.cost import AXES, CostReport, pareto_front, read_cost, table_file
 from kdviz.compress.forms import ModelForm

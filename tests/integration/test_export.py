@@ -35,8 +35,8 @@ from kdviz.core.files import ASSETS
 from kdviz.experiment import PREDICTIONS, Experiment, InputSpec, load_experiment
 from kdviz.experiment.run import Run
 from kdviz.models.networks.onnx_content import opset_of
-from kdviz.narrative.device_limits import device_limits
-from kdviz.narrative.model_card import model_card
+from kdviz.narrative.products.device_limits import device_limits
+from kdviz.narrative.products.model_card import model_card
 
 pytest.importorskip("onnxscript", reason="makes ONNX files: needs onnx, onnxscript and onnxruntime")
 pytest.importorskip("onnxruntime", reason="makes ONNX files: needs onnx, onnxscript and onnxruntime")

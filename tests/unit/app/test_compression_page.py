@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from compression_rows import row, seed
 
-from kdviz.narrative.compression import limit_sentences, run_sentences
+from kdviz.narrative.products.compression import limit_sentences, run_sentences
 from kdviz.studies.compression.report import read_compression_report
 from kdviz.studies.compression.table import write_compression
 

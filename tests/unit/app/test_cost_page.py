@@ -8,7 +8,7 @@ from cost_reports import made
 
 from kdviz.app.texts import plain
 from kdviz.compress.cost import CHECK, SCHEMA, read_cost
-from kdviz.narrative.device_limits import device_limits
+from kdviz.narrative.products.device_limits import device_limits
 
 PAGE = "cost"
 BOARD = "Board <b>A</b>"

@@ -358,7 +358,7 @@ SHOWN = ("app", "figures", "narrative", "studies", "compress")
 IN_ENGLISH = (  # what a document of results says, and what goes with an exported model
     *(f"narrative/results/{name}.py" for name in ("document", "models", "sections", "studies")),
     "narrative/attention/markdown.py",
-    "narrative/model_card.py",
+    "narrative/products/model_card.py",
     "compress/export/example.py",
 )
 

@@ -9,7 +9,7 @@ import pytest
 from compression_rows import SAMPLES, row, seed
 
 from kdviz.metrics import paired_difference, paired_shares
-from kdviz.narrative.compression import (
+from kdviz.narrative.products.compression import (
     accuracy_judgement,
     accuracy_sentence,
     answers_sentences,

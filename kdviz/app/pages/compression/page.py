@@ -16,7 +16,7 @@ from kdviz.app.pages.compression import PAGE
 from kdviz.app.texts import download, plain, say_missing, together
 from kdviz.core.files import stamp_of
 from kdviz.core.language import _, number, percent
-from kdviz.narrative.compression import limit_sentences, run_sentences, stale_sentences, step_title
+from kdviz.narrative.products.compression import limit_sentences, run_sentences, stale_sentences, step_title
 from kdviz.studies.comparison.judgement import points_interval
 from kdviz.studies.compression.report import CompressedRun, CompressionReport, read_compression_report
 from kdviz.studies.compression.rows import known

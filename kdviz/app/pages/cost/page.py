@@ -27,7 +27,7 @@ from kdviz.core.errors import ExperimentError
 from kdviz.core.files import ASSETS
 from kdviz.core.language import N_, _, listed, number, percent, plural, signed
 from kdviz.core.vocabulary import Split
-from kdviz.narrative.device_limits import device_limits
+from kdviz.narrative.products.device_limits import device_limits
 from kdviz.narrative.tradeoffs import Tradeoff, competition, exchange, milliseconds, tradeoff
 
 _SOURCES = {STORED: N_("As stored"), HERE: N_("Measured here just now")}

@@ -190,7 +190,7 @@ def _measure(
 
 
 def _print(experiment: Experiment, report: CompressionReport, options: argparse.Namespace, made: list[str]) -> None:
-    from kdviz.narrative.compression import compression_sentences, limit_sentences, run_sentences
+    from kdviz.narrative.products.compression import compression_sentences, limit_sentences, run_sentences
 
     share = options.margin / 100
     if options.json:

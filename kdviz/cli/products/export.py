@@ -50,7 +50,7 @@ def _export(options: argparse.Namespace) -> None:
     from kdviz.compress.export.folder import folder_files, require_replaceable, write_folder
     from kdviz.compress.export.openvino_files import require_openvino
     from kdviz.experiment import load_experiment
-    from kdviz.narrative.model_card import model_card
+    from kdviz.narrative.products.model_card import model_card
 
     experiment = load_experiment(options.experiment)
     model_of(experiment, options.of)

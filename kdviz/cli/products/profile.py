@@ -129,7 +129,7 @@ def _document(experiment: Experiment, table: pa.Table) -> dict[str, Any]:
 
 def _print(report: CostReport) -> None:
     from kdviz.compress.operations import left_out
-    from kdviz.narrative.device_limits import device_limits
+    from kdviz.narrative.products.device_limits import device_limits
     from kdviz.narrative.tradeoffs import findings
 
     for threads in report.thread_counts:

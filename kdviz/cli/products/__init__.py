@@ -1,0 +1,1 @@
+"""Commands about what is shipped: smaller models, their costs, and folders to hand over."""
