@@ -146,7 +146,7 @@ def _by_shift(report: LossShiftsReport, loss: str) -> list[str]:
     parts = [_(text, shifts=listed(named[outcome])) for outcome, text in _BY_SHIFT.items() if named[outcome]]
     count = plural("{count} shift", "{count} shifts", len(outcomes))
     if not parts:
-        return [_("Of none of {count} it can be told, with p-values that hold for all together (Holm).", count=count)]
+        return [_("For none of {count} can it be told, with p-values that hold for all together (Holm).", count=count)]
     text = N_("Of {count}, with p-values that hold for all together (Holm): {parts}.")
     if len(named[MORE]) + len(named[LESS]) < len(outcomes):
         text = N_(
