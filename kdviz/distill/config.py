@@ -180,7 +180,8 @@ class TrainingConfig:
 
     def for_teacher(self, number: int) -> TrainingConfig:
         """The recipe of teacher ``number``: it has no teacher itself, and smoothed labels would make it teach less."""
-        own = {"label_smoothing": 0.0, "feature_loss": "", "views": 0, "transfer_set": TRAINING, "transfer_steps": 0}
+        own = {"label_smoothing": 0.0, "feature_loss": "", "feature_options": {}, "views": 0}
+        own |= {"transfer_set": TRAINING, "transfer_steps": 0}
         return replace(self, seed=(self.seed + number) % 2**31, **own)
 
     def to_json(self) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def test_every_result_is_in_the_documentation(shipped):
     text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
     shown = [name for name in sections if f"\n<!-- kdviz results: {name} -->" in text]
     expected = ["models", "temperature", "teacher-epochs", "loss", "attention", "cost", "shortcuts", "transfer"]
-    expected += ["shifts", "tree"]
+    expected += ["shifts", "tree", "loss-shifts"]
     assert shown == expected
 
 

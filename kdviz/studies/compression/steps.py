@@ -31,6 +31,7 @@ _QAT_RECIPE: dict[str, Any] = {
     "learning_rate_schedule": "cosine",
     "weight_decay": 0.0,
     "feature_loss": "",
+    "feature_options": {},
 }
 _QAT_PART = 0.25  # of the parent's epochs
 
