@@ -21,7 +21,7 @@ from kdviz.distill.transfer_sets.generator import NOISE, PictureGenerator
 from kdviz.distill.transfer_sets.making import TransferSource, transfer_data
 from kdviz.distill.transfer_sets.one_picture import crops_of
 from kdviz.distill.transfer_sets.registry import TransferTask, path_fingerprint, transfer_sets
-from kdviz.distill.transfer_sets.sets import generated
+from kdviz.distill.transfer_sets.sets import generated, strokes
 from kdviz.experiment import InputSpec
 
 COUNT = 60
@@ -141,6 +141,36 @@ def test_noise_is_even_noise(teacher):
     n = pictures.numel()
     # Of even numbers from 0 to 255: five standard errors of the mean.
     assert abs(float(pictures.float().mean()) - 127.5) < 5 * math.sqrt((256**2 - 1) / 12 / n)
+
+
+def test_a_line_is_a_bezier_curve():
+    """Against de Casteljau's algorithm, which only halves distances between points."""
+    controls = torch.rand(3, 4, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    curve = strokes._curve(controls.float())
+    for number, share in enumerate(torch.linspace(0, 1, curve.shape[1], dtype=torch.float64)):
+        points = controls
+        while points.shape[1] > 1:
+            points = (1 - share) * points[:, :-1] + share * points[:, 1:]
+        assert torch.allclose(curve[:, number], points[:, 0].float(), atol=1e-6)
+
+
+def test_strokes_are_lines_on_a_plain_ground_half_of_them_in_black_and_white(teacher):
+    spec = InputSpec(size=(24, 32), channels=3, mean=(0.0,) * 3, std=(1.0,) * 3)
+    pictures, _ = returned(transfer_sets["strokes"].make(replace(task(teacher, spec=spec), count=400)))
+    assert pictures.shape == (400, 3, 24, 32)
+    corners = pictures[:, :, [0, 0, -1, -1], [0, -1, 0, -1]]
+    assert bool((corners == corners[:, :, :1]).all())  # control points keep away from the edge
+    is_ground = (pictures == corners[:, :, :1, None]).all(1).flatten(1)
+    covered = 1 - is_ground.double().mean(1)
+    assert 0 < covered.min() < covered.mean() < 0.6
+    grounds = corners[:, :, 0]
+    black, white = (bool_share(grounds == level) for level in (0, 255))
+    for share, expected in ((black, 0.375), (white, 0.125)):  # half are plain, three of four of these white on black
+        assert abs(share - expected) < 4 * (expected * (1 - expected) / 400) ** 0.5
+
+
+def bool_share(is_level):
+    return float(is_level.all(1).double().mean())
 
 
 def test_crops_are_parts_of_the_picture():

@@ -82,7 +82,7 @@ def tree_table(report: CompressionReport) -> pd.DataFrame:
             shown.add(root)
             rows.append(_root_row(run))
         rows.append(_row(depth, run))
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).fillna("")  # of a root nothing is compared
 
 
 def _root_row(run: CompressedRun) -> dict[str, str]:
