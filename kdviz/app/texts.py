@@ -5,12 +5,18 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import streamlit as st
 from PIL import Image
 
 from kdviz.core.errors import KdvizError
 from kdviz.core.language import _, error_text, language, speaking
+
+if TYPE_CHECKING:
+    from kdviz.experiment import Experiment
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$:^&])")
 
@@ -55,6 +61,23 @@ def download(label: str, name: str, kind: str, make: Callable[[], str | bytes]) 
     st.download_button(
         label, content, name, kind, on_click="ignore", key=f"download-{name}", icon=":material/download:"
     )
+
+
+def download_parquet(label: str, name: str, make: Callable[[], pa.Table]) -> None:
+    """Show a button that saves a table as a parquet file; ``make`` is called when it is pressed."""
+
+    def content() -> bytes:
+        buffer = io.BytesIO()
+        pq.write_table(make(), buffer, compression="zstd")
+        return buffer.getvalue()
+
+    download(label, name, "application/vnd.apache.parquet", content)
+
+
+def download_table(experiment: Experiment, table: str) -> None:
+    """Show a button that saves a table of an experiment as a parquet file."""
+    name = f"{table}.parquet"
+    download_parquet(name, f"kdviz-{experiment.name}-{name}", lambda: experiment.table(table))
 
 
 def picture_bytes(picture: Image.Image) -> bytes:

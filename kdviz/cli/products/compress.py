@@ -22,6 +22,7 @@ from kdviz.cli.common.progress import show_stages
 from kdviz.cli.evaluate import margin
 from kdviz.core.errors import SettingError
 from kdviz.core.vocabulary import Role, Split
+from kdviz.studies.compression.names import CHANNELS, DYNAMIC, INT8, PATTERNS, PRUNE, QAT, RANGES, SEED, STATIC
 
 if TYPE_CHECKING:
     from kdviz.data import LabelledImages
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from kdviz.studies.compression.report import CompressionReport
     from kdviz.studies.compression.steps import Step
 
-PATTERNS, RANGES = ("channels", "weights", "2:4"), ("static", "dynamic")
 _GIVEN = ("epochs", "batch_size", "learning_rate", "optimizer", "temperature", "alpha", "seed")
 
 
@@ -54,7 +54,7 @@ def add(verbs: Any) -> None:
     steps.add_argument(
         "--pattern",
         choices=PATTERNS,
-        default=PATTERNS[0],
+        default=CHANNELS,
         help="what is pruned: channels, which makes file and operations smaller; single weights; or 2 of every 4",
     )
     steps.add_argument("--qat", action="store_true", help="train on while computing as int8 does; gives an int8 file")
@@ -62,7 +62,7 @@ def add(verbs: Any) -> None:
         "--int8",
         nargs="?",
         choices=RANGES,
-        const=RANGES[0],
+        const=STATIC,
         help="quantise without training, with ranges from pictures (static) or from each batch (dynamic); --qat "
         "already gives int8",
     )
@@ -127,7 +127,7 @@ def _compress(options: argparse.Namespace) -> None:
 
 
 def _steps(options: argparse.Namespace) -> list[Step]:
-    from kdviz.studies.compression.steps import INT8, PRUNE, QAT, SEED, Step
+    from kdviz.studies.compression.steps import Step
 
     compresses = options.prune is not None or options.qat or options.int8
     if options.other_seed:
@@ -140,7 +140,7 @@ def _steps(options: argparse.Namespace) -> list[Step]:
         options.wrong_usage("one of --prune F, --qat, --int8, --other-seed and --measure is required")
     steps = [] if options.prune is None else [Step(PRUNE, options.prune, options.pattern)]
     if options.qat:
-        if options.int8 == RANGES[1]:
+        if options.int8 == DYNAMIC:
             options.wrong_usage("argument --int8: with --qat the ranges are those of the training, not dynamic")
         return [*steps, Step(QAT)]
     return [*steps, Step(INT8, ranges=options.int8)] if options.int8 else steps

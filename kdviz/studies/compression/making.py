@@ -33,17 +33,8 @@ from kdviz.distill.training import TrainingProgress
 from kdviz.distill.transfer_sets.making import StudentData
 from kdviz.experiment import Experiment, Run
 from kdviz.models.networks import build_network
-from kdviz.studies.compression.steps import (
-    CHANNELS,
-    DYNAMIC,
-    INT8,
-    PRUNE,
-    QAT,
-    TWO_OF_FOUR,
-    PlannedStep,
-    step_config,
-    was_distilled,
-)
+from kdviz.studies.compression.names import CHANNELS, DYNAMIC, INT8, PRUNE, QAT, TWO_OF_FOUR
+from kdviz.studies.compression.steps import PlannedStep, step_config, was_distilled
 
 _MEASURED = 2000  # training pictures on which the importance of channels is measured
 _BATCH = 250

@@ -12,8 +12,8 @@ import numpy as np
 from kdviz.core.errors import ExperimentError
 from kdviz.experiment import Experiment
 from kdviz.metrics import Difference, PairedShares, paired_difference, paired_shares, score_interval
+from kdviz.studies.compression.names import SEED
 from kdviz.studies.compression.rows import known
-from kdviz.studies.compression.steps import SEED
 from kdviz.studies.compression.table import read_compression
 from kdviz.studies.json_values import finite
 

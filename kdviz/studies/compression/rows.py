@@ -16,7 +16,8 @@ from kdviz.core.vocabulary import Role, Split
 from kdviz.experiment import Experiment, Run
 from kdviz.metrics import paired_shares
 from kdviz.models.networks import ONNX
-from kdviz.studies.compression.steps import INT8, was_distilled
+from kdviz.studies.compression.names import INT8
+from kdviz.studies.compression.steps import was_distilled
 from kdviz.studies.compression.table import read_compression
 from kdviz.studies.predictions.mistakes import Predictions
 from kdviz.studies.predictions.mistakes import read_predictions as _predictions

@@ -13,16 +13,16 @@ from kdviz.distill.config import TrainingConfig, recorded_name
 from kdviz.experiment import Experiment, Run
 from kdviz.experiment.run import check_new_role
 from kdviz.models.networks import ONNX
-
-PRUNE, QAT, INT8, SEED = "prune", "qat", "int8", "seed"
-
-CHANNELS, WEIGHTS, TWO_OF_FOUR = "channels", "weights", "2:4"
-PATTERNS = (CHANNELS, WEIGHTS, TWO_OF_FOUR)
-"""What pruning leaves out: whole channels, single weights, or two of every four weights."""
-
-STATIC, DYNAMIC = "static", "dynamic"
-RANGES = (STATIC, DYNAMIC)
-"""Where int8 without training takes the ranges of layers from: real pictures, or each batch itself."""
+from kdviz.studies.compression.names import (
+    CHANNELS,
+    DYNAMIC,
+    INT8,
+    PRUNE,
+    QAT,
+    SEED,
+    STATIC,
+    TWO_OF_FOUR,
+)
 
 _SUFFIX = {PRUNE: "pruned", QAT: "qat", INT8: "int8", SEED: "seed"}
 _QAT_RECIPE: dict[str, Any] = {

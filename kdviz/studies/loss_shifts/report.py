@@ -9,10 +9,9 @@ from typing import Any
 
 from kdviz.core.vocabulary import Role
 from kdviz.experiment import Experiment
-from kdviz.metrics.equivalence import ALPHA
 from kdviz.studies.json_values import finite
 from kdviz.studies.loss_shifts.table import TABLE
-from kdviz.studies.shifts.report import LESS, MORE, UNKNOWN
+from kdviz.studies.shifts.report import outcome_of
 from kdviz.studies.shifts.table import ACCURACY, ALL, MEASURES, UNSHIFTED
 from kdviz.studies.sweep.loss_values import DEFAULT_LOSS
 
@@ -66,10 +65,7 @@ class LossGain:
     @property
     def outcome(self) -> str:
         """One of ``MORE``, ``LESS`` and ``UNKNOWN``, by the p-value that holds for all losses together."""
-        p_value = self.p_value if math.isnan(self.p_adjusted) else self.p_adjusted
-        if not p_value < ALPHA:
-            return UNKNOWN
-        return MORE if self.value > 0 else LESS
+        return outcome_of(self.value, self.p_value, self.p_adjusted)
 
 
 @dataclass(frozen=True)

@@ -69,10 +69,15 @@ class Gain:
 
         It is about these very models: see :meth:`ShiftsReport.verdict`.
         """
-        p_value = self.p_value if math.isnan(self.p_adjusted) else self.p_adjusted
-        if p_value >= ALPHA:
-            return UNKNOWN
-        return MORE if self.value > 0 else LESS
+        return outcome_of(self.value, self.p_value, self.p_adjusted)
+
+
+def outcome_of(value: float, p_value: float, p_adjusted: float) -> str:
+    """``MORE``, ``LESS`` or ``UNKNOWN``, by the adjusted p-value where there is one; what has no p-value is unknown."""
+    p_value = p_value if math.isnan(p_adjusted) else p_adjusted
+    if not p_value < ALPHA:
+        return UNKNOWN
+    return MORE if value > 0 else LESS
 
 
 @dataclass(frozen=True)

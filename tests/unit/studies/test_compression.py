@@ -16,21 +16,10 @@ from kdviz.metrics import paired_shares
 from kdviz.studies.compression.evaluating import evaluate_run
 from kdviz.studies.compression.making import Making, make_run
 from kdviz.studies.compression.maps import compare_maps
+from kdviz.studies.compression.names import DYNAMIC, INT8, PRUNE, QAT, SEED, TWO_OF_FOUR, WEIGHTS
 from kdviz.studies.compression.report import LESS, MORE, UNKNOWN, read_compression_report, report_of, side
 from kdviz.studies.compression.rows import compression_rows, descendants
-from kdviz.studies.compression.steps import (
-    DYNAMIC,
-    INT8,
-    PRUNE,
-    QAT,
-    SEED,
-    TWO_OF_FOUR,
-    WEIGHTS,
-    Step,
-    plan_steps,
-    recorded_config,
-    step_config,
-)
+from kdviz.studies.compression.steps import Step, plan_steps, recorded_config, step_config
 from kdviz.studies.compression.table import read_compression, write_compression
 from kdviz.studies.predictions.mistakes import read_predictions
 

@@ -112,6 +112,7 @@ def test_means_are_over_severities_and_shifts_and_agreement_is_with_the_teachers
         (0.1, 0.01, 0.06, UNKNOWN),
         (0.1, 0.01, float("nan"), MORE),
         (0.1, 0.05, float("nan"), UNKNOWN),
+        (0.1, float("nan"), float("nan"), UNKNOWN),  # what is unknown is not told
     ],
 )
 def test_a_verdict_is_by_the_p_value_of_all_shifts_together(value, p_value, p_adjusted, verdict):

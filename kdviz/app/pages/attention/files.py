@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
-import pyarrow.parquet as pq
 import streamlit as st
 
 from kdviz import figures
 from kdviz.app.library import OpenExperiment
 from kdviz.app.pages.attention.tables import method_title
 from kdviz.app.spreadsheets import csv_text
-from kdviz.app.texts import download
+from kdviz.app.texts import download, download_table
 from kdviz.app.widgets.chart import chart_downloads
 from kdviz.core.language import _, plural
 from kdviz.narrative.attention.document import EFFECTS, effects_table
 from kdviz.studies.attention import AttentionReport
 from kdviz.studies.attention.faithfulness import NAME as FAITHFULNESS
 from kdviz.studies.attention.statistics.table import NAME as AGREEMENT
-
-_PARQUET = "application/vnd.apache.parquet"
 
 
 def show_chart_files(name: str, chart: figures.Chart, *data: Any) -> None:
@@ -34,11 +30,6 @@ def show_files(opened: OpenExperiment, report: AttentionReport) -> None:
     st.caption(_provenance(report))
     experiment = opened.experiment
 
-    def parquet(table: str) -> bytes:
-        buffer = io.BytesIO()
-        pq.write_table(experiment.table(table), buffer)
-        return buffer.getvalue()
-
     with st.container(horizontal=True):
         download(
             _("Effects (CSV)"),
@@ -48,8 +39,7 @@ def show_files(opened: OpenExperiment, report: AttentionReport) -> None:
         )
         for table in (AGREEMENT, FAITHFULNESS):
             if experiment.has_table(table):
-                file = f"kdviz-{experiment.name}-{table}.parquet"
-                download(f"{table}.parquet", file, _PARQUET, lambda table=table: parquet(table))
+                download_table(experiment, table)
 
 
 def _provenance(report: AttentionReport) -> str:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 
 import pandas as pd
-import pyarrow.parquet as pq
 import streamlit as st
 
 from kdviz.app import address
 from kdviz.app.library import OpenExperiment
 from kdviz.app.page_header import heading
 from kdviz.app.pages.compression import PAGE
-from kdviz.app.texts import download, plain, say_missing, together
+from kdviz.app.texts import download_table, plain, say_missing, together
 from kdviz.core.files import stamp_of
 from kdviz.core.language import _, number, percent
 from kdviz.narrative.products.compression import limit_sentences, run_sentences, stale_sentences, step_title
@@ -22,7 +20,6 @@ from kdviz.studies.compression.report import CompressedRun, CompressionReport, r
 from kdviz.studies.compression.rows import known
 from kdviz.studies.compression.table import NAME
 
-_PARQUET = "application/vnd.apache.parquet"
 _INDENT = "\u2003"  # an em space, which a table keeps
 
 
@@ -39,7 +36,7 @@ def page() -> None:
     for _depth, run in in_order(report):
         _show_run(run)
     st.markdown(f":gray[**{_('Limits')}** {plain(together(limit_sentences(report)))}]")
-    _show_file(opened)
+    download_table(opened.experiment, NAME)
 
 
 def _report(opened: OpenExperiment) -> CompressionReport | None:
@@ -118,14 +115,3 @@ def _show_run(run: CompressedRun) -> None:
     saving, accuracy, *others = run_sentences(run)
     st.markdown(f"**{plain(run.child)}** {plain(accuracy)}")
     st.markdown("\n".join(f"- {plain(sentence)}" for sentence in (saving, *others)))
-
-
-def _show_file(opened: OpenExperiment) -> None:
-    experiment = opened.experiment
-
-    def parquet() -> bytes:
-        buffer = io.BytesIO()
-        pq.write_table(experiment.table(NAME), buffer)
-        return buffer.getvalue()
-
-    download(f"{NAME}.parquet", f"kdviz-{experiment.name}-{NAME}.parquet", _PARQUET, parquet)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 
 import pandas as pd
-import pyarrow.parquet as pq
 import streamlit as st
 
 from kdviz import figures
@@ -16,7 +14,7 @@ from kdviz.app.page_header import heading
 from kdviz.app.pages.attention.tables import method_title
 from kdviz.app.pages.shortcuts import PAGE
 from kdviz.app.pages.shortcuts.pictures import show_pictures
-from kdviz.app.texts import download, plain, say_missing, together
+from kdviz.app.texts import download_table, plain, say_missing, together
 from kdviz.app.widgets.chart import chart_downloads, show_chart
 from kdviz.core.language import N_, _, interval_digits, number, percent, plural, signed_interval
 from kdviz.data.shortcuts.planting import ShownTo
@@ -33,7 +31,6 @@ from kdviz.studies.shortcuts.table import NAME
 from kdviz.studies.sweep.loss_values import short_loss
 
 ADDRESS = ("condition", "method")
-_PARQUET = "application/vnd.apache.parquet"
 _SHOWN_TO: dict[str, str] = {
     ShownTo.RANDOM: N_("{mark}: the teacher knows it"),
     ShownTo.TEACHER: N_("{mark}: only the teacher saw it"),
@@ -222,16 +219,9 @@ def _points(mean: Mean) -> str:
 
 
 def _show_files(opened: OpenExperiment, report: ShortcutsReport) -> None:
-    experiment = opened.experiment
-
-    def parquet() -> bytes:
-        buffer = io.BytesIO()
-        pq.write_table(experiment.table(NAME), buffer)
-        return buffer.getvalue()
-
     st.caption(_provenance(report))
     with st.container(horizontal=True):
-        download(f"{NAME}.parquet", f"kdviz-{experiment.name}-{NAME}.parquet", _PARQUET, parquet)
+        download_table(opened.experiment, NAME)
 
 
 def _provenance(report: ShortcutsReport) -> str:

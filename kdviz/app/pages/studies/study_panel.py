@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 import streamlit as st
 
 from kdviz import figures
 from kdviz.app import address
 from kdviz.app.spreadsheets import csv_text
-from kdviz.app.texts import download, plain, together
+from kdviz.app.texts import download, download_parquet, plain, together
 from kdviz.app.widgets import margin
 from kdviz.app.widgets.chart import chart_downloads, show_chart
 from kdviz.core.language import N_, _, number, percent
@@ -44,7 +41,6 @@ _ABOUT: dict[str, str] = {
     ),
 }
 _PANELS = {"loss": N_("Loss"), "accuracy": N_("Accuracy")}
-_PARQUET = "application/vnd.apache.parquet"
 
 
 def show(report: StudyReport, name: str) -> None:
@@ -240,15 +236,5 @@ def _show_files(report: StudyReport, name: str) -> None:
         ):
             if len(table):
                 file = f"kdviz-{name}-{end}"
-                download(csv, f"{file}.csv", "text/csv", lambda table=table: _csv(table))
-                download(parquet, f"{file}.parquet", _PARQUET, lambda table=table: _parquet(table))
-
-
-def _csv(table: pa.Table) -> str:
-    return csv_text(table)
-
-
-def _parquet(table: pa.Table) -> bytes:
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
-    return buffer.getvalue()
+                download(csv, f"{file}.csv", "text/csv", lambda table=table: csv_text(table))
+                download_parquet(parquet, f"{file}.parquet", lambda table=table: table)

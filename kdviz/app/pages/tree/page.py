@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import io
-
 import pandas as pd
-import pyarrow.parquet as pq
 import streamlit as st
 
 from kdviz import figures
@@ -15,7 +12,7 @@ from kdviz.app.page_header import heading
 from kdviz.app.pages.tree import PAGE
 from kdviz.app.pages.tree.diagram import show_diagram
 from kdviz.app.pages.tree.sample import show_path, show_sample
-from kdviz.app.texts import download, plain, say_missing, together
+from kdviz.app.texts import download_table, plain, say_missing, together
 from kdviz.app.widgets.chart import chart_downloads, show_chart
 from kdviz.core.files import ASSETS, stamp_of
 from kdviz.core.language import _, number, percent, plural
@@ -27,7 +24,6 @@ from kdviz.studies.tree.report import Comparison
 from kdviz.studies.tree.table import NAME, NODES
 
 ADDRESS = ("teacher", "depth", "sample")
-_PARQUET = "application/vnd.apache.parquet"
 _OPENING_DEPTH = 4  # of the tree that is shown first: all of it fits on a screen
 _ROLES = {"with": Role.KD_STUDENT, "without": Role.STUDENT}
 
@@ -183,11 +179,6 @@ def _show_limits(report: TreeReport) -> None:
 def _show_files(opened: OpenExperiment, report: TreeReport) -> None:
     experiment = opened.experiment
 
-    def parquet(name: str) -> bytes:
-        buffer = io.BytesIO()
-        pq.write_table(experiment.table(name), buffer)
-        return buffer.getvalue()
-
     seeds = report.chosen.accuracy.seeds
     st.caption(
         f"{plural('{count} test sample', '{count} test samples', report.samples)} · "
@@ -196,5 +187,4 @@ def _show_files(opened: OpenExperiment, report: TreeReport) -> None:
     with st.container(horizontal=True):
         for name in (NAME, NODES):
             if experiment.has_table(name):
-                file = f"kdviz-{experiment.name}-{name}.parquet"
-                download(f"{name}.parquet", file, _PARQUET, lambda name=name: parquet(name))
+                download_table(experiment, name)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import io
-
-import pyarrow.parquet as pq
 import streamlit as st
 
 from kdviz import figures
@@ -15,7 +12,7 @@ from kdviz.app.page_header import heading
 from kdviz.app.pages.what_was_learned import PAGE
 from kdviz.app.pages.what_was_learned.shifts import ADDRESS, show_shifts
 from kdviz.app.pages.what_was_learned.tables import confusions_table, inherited_table, layers_table, scores_table
-from kdviz.app.texts import download, plain, say_missing, together
+from kdviz.app.texts import download_table, plain, say_missing, together
 from kdviz.app.widgets.chart import chart_downloads, show_chart
 from kdviz.core.files import stamp_of
 from kdviz.core.language import _, plural
@@ -32,7 +29,6 @@ from kdviz.studies.transfer.table import NAME
 
 _DARK_KNOWLEDGE = "dark-knowledge"
 _ALL_ROWS = 25  # of a table that is shown whole
-_PARQUET = "application/vnd.apache.parquet"
 
 
 def page() -> None:
@@ -161,16 +157,9 @@ def _show_limits(report: TransferReport) -> None:
 
 
 def _show_files(opened: OpenExperiment, report: TransferReport) -> None:
-    experiment = opened.experiment
-
-    def parquet() -> bytes:
-        buffer = io.BytesIO()
-        pq.write_table(experiment.table(NAME), buffer)
-        return buffer.getvalue()
-
     st.caption(_provenance(report))
     with st.container(horizontal=True):
-        download(f"{NAME}.parquet", f"kdviz-{experiment.name}-{NAME}.parquet", _PARQUET, parquet)
+        download_table(opened.experiment, NAME)
 
 
 def _provenance(report: TransferReport) -> str:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import io
-
 import pandas as pd
-import pyarrow.parquet as pq
 import streamlit as st
 
 from kdviz import figures
 from kdviz.app import address
 from kdviz.app.library import OpenExperiment
-from kdviz.app.texts import download, plain
+from kdviz.app.texts import download_table, plain
 from kdviz.app.widgets.chart import chart_downloads, show_chart
 from kdviz.core.files import stamp_of
 from kdviz.core.language import _, percent
@@ -26,7 +23,6 @@ from kdviz.studies.shifts.table import ACCURACY, AGREEMENT, ALL, NAME, SECOND, U
 ADDRESS = ("shift",)
 """Query names of this part in the page's address."""
 
-_PARQUET = "application/vnd.apache.parquet"
 _EVERY = "all"  # shifts, in the address
 
 
@@ -49,9 +45,7 @@ def show_shifts(opened: OpenExperiment) -> None:
     st.dataframe(shifts_table(report), hide_index=True, height="content")
     with st.container(horizontal=True):
         chart_downloads(figures.shares_against_severity, f"kdviz-{opened.experiment.name}-shifts", report, shift)
-        download(
-            f"{NAME}.parquet", f"kdviz-{opened.experiment.name}-{NAME}.parquet", _PARQUET, lambda: _table_of(opened)
-        )
+        download_table(opened.experiment, NAME)
 
 
 def _choose_shift(report: ShiftsReport) -> str:
@@ -102,9 +96,3 @@ def _second(report: ShiftsReport, shift: str) -> dict[str, str]:
 def _change(gain: Gain) -> str:
     value, low, high = points_interval(gain.value, gain.low, gain.high)
     return f"{value} [{low}, {high}]"
-
-
-def _table_of(opened: OpenExperiment) -> bytes:
-    buffer = io.BytesIO()
-    pq.write_table(opened.experiment.table(NAME), buffer)
-    return buffer.getvalue()
