@@ -140,6 +140,8 @@ class Backbone:
             linear.weight.copy_(weight.flatten(1))  # type: ignore[operator,union-attr]
             if isinstance(bias, Tensor):
                 linear.bias.copy_(bias)  # type: ignore[operator,union-attr]
+            else:
+                linear.bias.zero_()  # type: ignore[operator,union-attr]
         return network
 
     @torch.no_grad()
@@ -161,6 +163,7 @@ def frozen_backbone(network: nn.Module, spec: InputSpec, store: Store, config: T
     if not trains_head_only(config):
         return None
     try:
-        return Backbone(network, spec, store, config.device)
+        backbone = Backbone(network, spec, store, config.device)
     except ModelError:
         return None
+    return backbone if backbone.head.bias is not None else None  # a trained HEAD has a bias, which must not be lost

@@ -46,6 +46,7 @@ def passes(built: nn.Module) -> list[int]:
         "torchvision/mobilenet_v2@renormalised",
         "timm/resnetv2_50",  # its head is a convolution
         "paper_cnn",
+        "airbench_small",  # its head has no bias
     ],
 )
 def test_the_head_on_the_features_is_the_network(name, store):
@@ -201,3 +202,7 @@ def test_a_head_has_a_seed_of_its_own():
     first, same_seed, second = (new_network("linear_head", spec, 3, seed) for seed in (0, 0, 1))
     assert not changed(state_of(first), same_seed)
     assert changed(state_of(first), second) == {"1.weight", "1.bias"}
+
+
+def test_a_head_without_bias_is_trained_in_its_network_where_no_bias_can_be_lost(store):
+    assert frozen_backbone(network("airbench_small"), SMALL_RGB, store, CONFIG) is None
