@@ -97,6 +97,8 @@ def test_new_classes_are_learned_from_a_teacher_who_saw_no_others(splits, tiny):
         IncrementalStudy(tiny, splits, 9, [0], QUICK, "paper_fc")
     with pytest.raises(UnknownNameError, match="papr_fc"):
         IncrementalStudy(tiny, splits, 5, [0], QUICK, "papr_fc")
+    with pytest.raises(UnknownNameError):
+        IncrementalStudy(tiny, splits, 5, [0], QUICK, "")  # a variable that was not set is no wish for no teacher
 
 
 @pytest.mark.parametrize(("seeds", "expected"), [(3, "knows these better"), (1, "cannot be told")])

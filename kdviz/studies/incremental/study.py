@@ -89,13 +89,13 @@ class IncrementalStudy:
                 classes=classes,
                 old=self.old,
             )
-        if self.new_teacher and classes - self.old < 2:
+        if self.new_teacher is not None and classes - self.old < 2:
             raise SettingError("A teacher of the new classes needs two of them, and there is one.")
         if Role.KD_STUDENT not in self.experiment.runs:
             raise ExperimentError(
                 "'{folder}' has no {role}, which a study needs.", folder=self.experiment.folder, role=Role.KD_STUDENT
             )
-        if self.new_teacher:  # an error where there is no such network, before anything is trained
+        if self.new_teacher is not None:  # an error where there is no such network, before anything is trained
             new_network(self.new_teacher, self.experiment.input, classes, 0)
 
     def run(self) -> Iterator[Stage]:
@@ -123,7 +123,7 @@ class IncrementalStudy:
         yield from self._train(WITHOUT_FORGETTING, seed, done + 3, kept, new, keeps, self._logits(old, new))
         yield from self._train(JOINT, seed, done + 4, joint, self.splits, plain)
         networks = {OLD: old, FINE_TUNED: fine_tuned, WITHOUT_FORGETTING: kept, JOINT: joint}
-        if self.new_teacher:
+        if self.new_teacher is not None:
             networks[NEW_TEACHER] = yield from self._taught(old, new, keeps, done + 5)
         return networks
 
@@ -141,7 +141,7 @@ class IncrementalStudy:
 
     @property
     def _trainings(self) -> int:
-        return 6 if self.new_teacher else 4
+        return 4 if self.new_teacher is None else 6
 
     def _train(
         self,

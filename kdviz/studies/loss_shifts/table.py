@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from kdviz.core.vocabulary import Role
 from kdviz.studies.tables import StudyTable
 
 NAME = "loss_shifts"
@@ -32,4 +33,4 @@ shifts.parquet. ``low`` to ``high`` is the 95 % interval over seeds and pictures
 which in ``p_adjusted`` holds for all losses together, and where a single shift is named for all losses and shifts
 together (Holm). What does not apply is null."""
 
-TABLE = StudyTable(NAME, SCHEMA)
+TABLE = StudyTable(NAME, SCHEMA, (Role.TEACHER,))

@@ -101,6 +101,7 @@ class ShiftsStudy:
             "shifts": list(self.names),
             "severities": list(self.severities),
             "left_out": self.left_out,
+            "second": None if self.second is None else self.second.sha256,
             **self.about,
         }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from kdviz.core.vocabulary import Role
 from kdviz.studies.tables import StudyTable
 
 NAME = "shifts"
@@ -42,4 +43,4 @@ model (``less``) of the same pictures. ``severity`` is null for the mean over al
 over pictures and ``p_value`` that of no difference, which in ``p_adjusted`` holds for all shifts together (Holm). What
 does not apply is null."""
 
-TABLE = StudyTable(NAME, SCHEMA)
+TABLE = StudyTable(NAME, SCHEMA, (Role.TEACHER, Role.KD_STUDENT, Role.STUDENT))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from kdviz.core.vocabulary import Role
 from kdviz.studies.tables import StudyTable
 
 NAME = "transfer"
@@ -55,4 +56,4 @@ is the number of intervals that hold at once. ``shuffled`` and ``within`` are me
 among all and within their class; ``shuffled_high`` is what 95 % of the former do not exceed. What does not apply is
 null."""
 
-TABLE = StudyTable(NAME, SCHEMA)
+TABLE = StudyTable(NAME, SCHEMA, (Role.TEACHER, Role.KD_STUDENT, Role.STUDENT))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from kdviz.core.vocabulary import Role
 from kdviz.studies.tables import StudyTable
 
 NAME = "tree"
@@ -69,4 +70,4 @@ NODE_SCHEMA = pa.schema(
 ``weights``, of the inputs in the order (channel, row, column), and ``bias``; leaves have ``logits``. ``share`` is the
 share of the test samples whose most probable path goes through the node."""
 
-TABLE = StudyTable(NAME, SCHEMA)
+TABLE = StudyTable(NAME, SCHEMA, (Role.TEACHER,))

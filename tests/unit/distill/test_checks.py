@@ -34,6 +34,12 @@ def doubts(batch, **settings) -> list[str]:
     return list(check_balance(*batch, TrainingConfig(**settings)))
 
 
+def test_a_student_that_begins_as_its_teacher_is_no_reason_for_an_alarm(batch):
+    _, teacher, labels = batch
+    assert doubts((teacher, teacher, labels)) == []
+    assert doubts((teacher, teacher, labels), loss="without_forgetting", loss_options={"old": 5.0}) == []
+
+
 def test_the_bundled_teacher_is_fine(bundled):
     check_teacher(bundled.runs["teacher"].model, bundled.classes, CLASSES)
 
