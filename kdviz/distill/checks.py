@@ -200,7 +200,7 @@ def check_balance(
             student_classes=student_logits.shape[1],
         )
     yield from _check_scores(teacher_logits.flatten(0, -2))
-    # Each sample has another one's answer: a student that begins as a copy of its teacher has nothing to learn at first.
+    # Each sample has another one's answer, since a student that begins as its teacher's copy has nothing to learn yet.
     student, temperature = student_logits.roll(1, 0).requires_grad_(), config.temperature_in(1)
     if teacher_logits.ndim == 3:
         teacher_logits = pooled_logits(teacher_logits, temperature, config.teacher_mixture)
