@@ -346,8 +346,7 @@ def test_what_is_said_of_marks_on_cifar10():
 
 def test_what_is_said_of_trees():
     readme = " ".join(README.read_text(encoding="utf-8").split())
-    said = "of depth 8 are as good with their teacher as without one, within half a point, on digits and on the [features of"
-    assert said in readme
+    assert "of depth 8 are as good with their teacher as without one, within half a point, on digits and on" in readme
     for folder in (ROOT / "models" / "mnist", CIFAR10):
         report = read_tree_report(load_experiment(folder))
         deepest = next(tree for tree in report.trees if tree.depth == 8)
