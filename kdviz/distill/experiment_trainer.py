@@ -36,7 +36,7 @@ from kdviz.distill.storage.training_run import teacher_key
 from kdviz.distill.storage.view_logits import of_several, view_logits
 from kdviz.distill.teaching.experiment_runs import ExperimentRuns, Member
 from kdviz.distill.teaching.mutual import fit_together
-from kdviz.distill.teaching.settings import PREVIOUS, Teaching, chain, check_teaching, teacher_role
+from kdviz.distill.teaching.settings import PREVIOUS, Teaching, chain, check_teaching, seeds_apart, teacher_role
 from kdviz.distill.training import TrainingProgress, fit
 from kdviz.distill.transfer import Backbone, frozen_backbone
 from kdviz.distill.transfer_sets.making import StudentData, TransferSource, check_transfer_sets, transfer_data
@@ -117,7 +117,7 @@ def train_experiment(
     # All are built now, so that a mistake in any of them is reported before anything is trained.
     links = chain(teaching, student, config, len(teachers))
     chained = [trainer.member(link.role, link.source, link.config) for link in links]
-    first = 1 if teaching.mutual else 0  # a teacher of the student's network must not begin as the student does
+    first = seeds_apart(teachers, student)
     recipes = [(teacher_config or config).for_teacher(number + first) for number in range(len(teachers))]
     roles = [teacher_role(number) for number in range(1, len(teachers) + 1)]
     members = [trainer.member(*each) for each in zip(roles, teachers, recipes, strict=True)]

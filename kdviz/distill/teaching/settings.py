@@ -14,6 +14,8 @@ from kdviz.distill.checks import check_teachers
 from kdviz.distill.config import TrainingConfig
 from kdviz.distill.sources import LabelBudget, ModelSource
 
+_APART = 1000  # more than a sweep has seeds
+
 FRESH, PREVIOUS = "fresh", "previous"
 
 
@@ -66,6 +68,16 @@ class Link:
     source: ModelSource
     config: TrainingConfig
     continues: bool = False
+
+
+def seeds_apart(teachers: Sequence[ModelSource], student: ModelSource) -> int:
+    """How far the teachers' seeds lie behind the students'.
+
+    A teacher of the student's network that began as the student alone does, by the same recipe, would be the same
+    model: of one seed, or of the next ones in a sweep.
+    """
+    is_own = any(teacher.name == student.name and not teacher.trained for teacher in teachers)
+    return _APART if is_own else 0
 
 
 def chain(teaching: Teaching, student: ModelSource, config: TrainingConfig, teachers: int) -> list[Link]:
