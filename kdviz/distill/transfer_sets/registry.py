@@ -101,10 +101,14 @@ def check_transfer_set(name: str) -> None:
     """Refuse what is neither a name nor the path of a folder or file.
 
     Raises:
-        UnknownNameError: It is not.
+        UnknownNameError: It is no name.
+        SettingError: It is a path, and nothing is there.
     """
-    if name != TRAINING and name not in transfer_sets and not Path(name).exists():
-        raise UnknownNameError("transfer set", name, transfer_set_names())
+    if name == TRAINING or name in transfer_sets or Path(name).exists():
+        return
+    if len(Path(name).parts) > 1 or Path(name).suffix:
+        raise SettingError("The transfer set '{path}' is not there: no folder and no picture has this path.", path=name)
+    raise UnknownNameError("transfer set", name, transfer_set_names())
 
 
 def check_transfer_steps(names: Sequence[str], steps: int) -> None:

@@ -20,7 +20,7 @@ from kdviz.distill.transfer_sets import inversion
 from kdviz.distill.transfer_sets.generator import NOISE, PictureGenerator
 from kdviz.distill.transfer_sets.making import TransferSource, transfer_data
 from kdviz.distill.transfer_sets.one_picture import crops_of
-from kdviz.distill.transfer_sets.registry import TransferTask, path_fingerprint, transfer_sets
+from kdviz.distill.transfer_sets.registry import TransferTask, check_transfer_set, path_fingerprint, transfer_sets
 from kdviz.distill.transfer_sets.sets import generated, strokes
 from kdviz.experiment import InputSpec
 
@@ -253,3 +253,16 @@ def test_what_is_no_transfer_set_is_refused(teacher, small_digits, tmp_path):
         TrainingConfig(transfer_set="noise", trainable="head")
     with pytest.raises(SettingError, match="at least 20"):
         returned(transfer_data(source(teacher, small_digits.take(torch.arange(5))), Store(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "said"),
+    [
+        ("one_pictur", UnknownNameError, "Did you mean 'one_picture'"),
+        ("pictures/mine", SettingError, "'pictures/mine' is not there: no folder"),
+        ("street.jpg", SettingError, "'street.jpg' is not there"),
+    ],
+)
+def test_a_name_that_is_not_known_and_a_path_where_nothing_is(name, error, said):
+    with pytest.raises(error, match=said):
+        check_transfer_set(name)
