@@ -24,6 +24,7 @@ from kdviz.narrative.results.sections import sections
 from kdviz.narrative.shortcuts.verdicts import outcome
 from kdviz.studies.attention.statistics.report import read_attention
 from kdviz.studies.shortcuts import read_shortcut_reports
+from kdviz.studies.sweep.transfer_values import transfer_values
 from kdviz.studies.tree import read_tree_report
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -59,8 +60,8 @@ def test_the_documentation_says_what_the_tables_say(page):
 def test_every_result_is_in_the_documentation(shipped):
     text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
     shown = [name for name in sections if f"\n<!-- kdviz results: {name} -->" in text]
-    expected = ["models", "temperature", "teacher-epochs", "loss", "attention", "cost", "shortcuts", "transfer"]
-    expected += ["shifts", "tree", "loss-shifts"]
+    expected = ["models", "temperature", "teacher-epochs", "loss", "transfer-set", "attention", "cost", "shortcuts"]
+    expected += ["transfer", "shifts", "tree", "loss-shifts"]
     assert shown == expected
 
 
@@ -342,6 +343,18 @@ def test_what_is_said_of_marks_on_cifar10():
             assert 0.4 < maps.inside.value < 0.6 if is_used else maps.inside.value < 0.05
     readme = " ".join(README.read_text(encoding="utf-8").split())
     assert f"#a-shortcut-that-was-planted) by {kd} and {alone};" in readme
+
+
+def test_what_is_said_of_students_without_data(shipped):
+    table, predictions = shipped.table("transfer_set"), shipped.table("study_predictions")
+    by_set = {value.value: value for value in transfer_values(table, predictions)}
+    lines, digits = (f"{100 * by_set[name].accuracy.value:.2f} %" for name in ("strokes", "training"))
+    assert by_set["strokes"].accuracy.low > 0.97
+    readme = " ".join(README.read_text(encoding="utf-8").split())
+    assert f"is right in {lines} of the test digits; distilled on the training digits, in {digits}." in readme
+    how_to = " ".join((ROOT / "docs" / "how-to" / "other-data.md").read_text(encoding="utf-8").split())
+    assert f"a student that saw drawn lines alone is right in {lines}**" in how_to
+    assert f"distilled on the training pictures it is right in {digits}." in how_to
 
 
 def test_what_is_said_of_trees():
