@@ -323,7 +323,8 @@ def test_what_is_said_of_a_mark_that_only_the_students_saw():
 @pytest.mark.slow
 def test_what_is_said_of_marks_on_cifar10():
     """The maps find each use, a shortcut is inherited, and a clean teacher takes little of it away."""
-    reports = {str(report.shown_to): report for report in read_shortcut_reports(load_experiment(CIFAR10))}
+    both = read_shortcut_reports(load_experiment(CIFAR10))
+    reports = {str(report.shown_to): report for report in both if not report.condition.loss}
     uses = {
         shown_to: [round(100 * report.role(role).use.value) for role in ("kd_student", "student")]
         for shown_to, report in reports.items()
@@ -343,6 +344,23 @@ def test_what_is_said_of_marks_on_cifar10():
             assert 0.4 < maps.inside.value < 0.6 if is_used else maps.inside.value < 0.05
     readme = " ".join(README.read_text(encoding="utf-8").split())
     assert f"#a-shortcut-that-was-planted) by {kd} and {alone};" in readme
+    explained = next(report for report in both if report.condition.loss)
+    less, its = explained.beside_soft_targets.use, explained.role("kd_student").use
+    assert f"uses the mark by {100 * its.value:.0f} points, {-100 * less.value:.1f} less" in said
+    assert less.high < 0
+    assert abs(explained.beside_soft_targets.inside["rise"].value) < 0.02  # "As much of its maps lies inside"
+
+
+def test_what_is_said_of_other_marks(shipped):
+    said = " ".join((ROOT / "docs" / "results" / "mnist.md").read_text(encoding="utf-8").split())
+    for kind, used, shown in (("frame", "5 to 8", ".50 to .61"), ("watermark", "65 to 72", ".95 to .98")):
+        report = next(each for each in read_shortcut_reports(shipped) if str(each.shortcut) == kind)
+        roles = ("teacher", "kd_student", "student")
+        uses = sorted(round(100 * report.role(role).use.value) for role in roles)
+        rocs = sorted(f"{report.maps_of(role, 'rise').auroc.value:.2f}".lstrip("0") for role in roles)
+        assert (f"{uses[0]} to {uses[-1]}", f"{rocs[0]} to {rocs[-1]}") == (used, shown)
+        assert f"moves the answer by {used} points" in said
+        assert shown in said
 
 
 def test_what_is_said_of_students_without_data(shipped):
