@@ -32,6 +32,7 @@ _STEPS: Mapping[str, str] = {
     "prune": N_("pruned by {rest}"),
     "qat": N_("trained with int8 in mind"),
     "int8": N_("quantised to int8 without training"),
+    "int4": N_("its weights quantised to int4"),
     "seed": N_("trained anew with another seed"),
 }
 _ACCURACY: Mapping[str, str] = {
