@@ -39,7 +39,7 @@ def int4_file(content: bytes) -> bytes:
             quantizer.process()
         except Exception as error:  # onnxruntime's exceptions have no common base
             raise ModelError("onnxruntime cannot quantise this network: {reason}", reason=first_line(error)) from error
-    quantised = quantizer.model.model
+    quantised: Any = quantizer.model.model  # pyright: ignore[reportAttributeAccessIssue]
     if not any(node.op_type == "MatMulNBits" for node in quantised.graph.node):
         raise ModelError(
             "This network has no fully connected layer, and onnxruntime has int4 weights for no other; use --int8."

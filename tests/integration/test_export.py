@@ -25,13 +25,15 @@ from kdviz.cli import main
 from kdviz.compress import onnx_export
 from kdviz.compress.cost import CHECK, SCHEMA, read_cost
 from kdviz.compress.export import contents, folder
+from kdviz.compress.export.answers import prepared
 from kdviz.compress.export.contents import INSIDE, ExportSettings, export
 from kdviz.compress.export.device_times import device_rows, read_device_times, with_device_times
 from kdviz.compress.export.example import resizing
 from kdviz.compress.export.folder import folder_files, write_folder
-from kdviz.compress.profile import ProfileSamples, own_samples
+from kdviz.compress.profile import ProfileSamples, own_samples, parted
 from kdviz.core.errors import KdvizError, ModelError, SettingError
 from kdviz.core.files import ASSETS
+from kdviz.distill.storage.run_files import new_network
 from kdviz.experiment import PREDICTIONS, Experiment, InputSpec, load_experiment
 from kdviz.experiment.run import Run
 from kdviz.models.networks.onnx_content import opset_of
@@ -322,6 +324,38 @@ def test_folders_that_hold_something_else_are_left_alone(tiny_folder, copied, tm
         assert main(["export", "-e", str(tiny_folder), "--of", "student", "--out", str(out)]) == 1
         assert text in capsys.readouterr().err
         assert before is None or content_of(out) == before
+
+
+def test_a_place_that_cannot_be_written_is_found_before_any_work(tiny_folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(contents, "float_file", None)  # it would fail
+    (tmp_path / "file").write_text("x")
+    for out in (tmp_path / "file" / "out", tmp_path / "file" / "deep" / "out", Path("/proc/kdviz/out")):
+        assert main(["export", "-e", str(tiny_folder), "--of", "student", "--out", str(out)]) == 1
+        assert capsys.readouterr().err.startswith(f"kdviz: Cannot write '{out}': ")
+    assert {path.name for path in tmp_path.iterdir()} == {"file", tiny_folder.name}
+
+
+def test_calibration_pictures_of_one_class_are_refused(tiny, small_digits):
+    threes = small_digits.take((small_digits.labels == 3).nonzero()[:60, 0])
+    with pytest.raises(SettingError, match="all of the class '3'; .* --no-int8"):
+        export(tiny, "student", parted(threes))
+    made = export(tiny, "student", parted(threes), ExportSettings(int8=False))
+    assert [file.name for file in made.files] == ["model.onnx"]
+
+
+def test_a_model_that_sees_another_size_takes_its_own_pictures(tiny, samples):
+    smaller = InputSpec((7, 7), 1, (0.1,), (0.3,), resize=(7, 7), interpolation="bilinear")
+    network = new_network("paper_fc", smaller, 10, 5).eval()
+    tiny.runs["small"] = Run("small", "paper_fc", "", "", {}, {}, tiny.folder, smaller, 10, picture=tiny.input)
+    tiny.runs["small"].unadapted = network
+    made = export(tiny, "small", samples, ExportSettings(int8=False))
+    assert made.pictures.shape[1:] == (7, 7, 1)
+    inputs = tiny.input.normalise(samples.measured.images)
+    right = tiny.runs["small"].model(inputs).argmax(1) == samples.measured.labels
+    np.testing.assert_array_equal(made.files[0].right, right.numpy())
+    np.testing.assert_allclose(
+        made.files[0].answers, network(torch.from_numpy(prepared(made.pictures, made.run, False))).numpy(), atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("fails", ["writing", "moving"])

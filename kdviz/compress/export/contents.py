@@ -166,7 +166,7 @@ def export(
         UnknownNameError: The experiment has no such role.
         ModelError: Only predictions are known of it; ONNX lacks one of its operators; or the file answers otherwise
             than the model.
-        SettingError: A package is missing, or a setting does not fit the model.
+        SettingError: A package is missing, a setting does not fit the model, or the pictures for int8 are of one class.
     """
     settings = settings or ExportSettings()
     run = model_of(experiment, role)
@@ -250,10 +250,20 @@ def _networks(
                 Sentence("int8 finds its ranges on pictures, and none are kept; name the data's folder with --data.")
             )
         elif settings.int8 and samples is not None:
+            _require_classes(samples)
             files[INT8_FILE] = int8_file(content, own_input(experiment, run, samples.calibration))
     if run.class_order is None:
         return files
     return {name: with_class_order(content, run.class_order) for name, content in files.items()}
+
+
+def _require_classes(samples: ProfileSamples) -> None:
+    if samples.only_class:
+        raise SettingError(
+            "The pictures that int8 would find its ranges on are all of the class '{name}'; name data with more "
+            "classes, or leave int8 away with --no-int8.",
+            name=samples.only_class,
+        )
 
 
 def _files(

@@ -7,6 +7,7 @@ import hashlib
 import tempfile
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from kdviz.compress.channels import prune_channels, require_prunable
+from kdviz.compress.dependent_channels import prune_dependent_channels
 from kdviz.compress.fake_quantisation import fake_quantised, int8_network, set_ranges
 from kdviz.compress.int4 import int4_file
 from kdviz.compress.onnx_export import dynamic_int8_file, exporter_problem, float_file, int8_file, without_notes
@@ -33,7 +35,9 @@ from kdviz.distill.storage.run_files import new_network, read_array, weights_of,
 from kdviz.distill.training import TrainingProgress
 from kdviz.distill.transfer_sets.making import StudentData
 from kdviz.experiment import Experiment, Run
+from kdviz.models.narrowed import SHAPES
 from kdviz.models.networks import build_network
+from kdviz.models.networks.library import WIDTHS, has_widths
 from kdviz.studies.compression.names import CHANNELS, DYNAMIC, INT4, INT8, PRUNE, QAT, SEED, TWO_OF_FOUR, WEIGHTS
 from kdviz.studies.compression.steps import PlannedStep, Step, sparsity_of, step_config, was_distilled
 
@@ -231,11 +235,16 @@ def _beginning(
 
 def rebuilt(run: Run) -> nn.Module:
     """A run's network with its weights, of which those can be trained that its builder says."""
-    network = build_network(
-        run.network, classes=run.n_classes, channels=run.spec.channels, size=run.spec.size, settings=run.settings
-    )
+    network = _built(run)
     network.load_state_dict(copy.deepcopy(run.unadapted.state_dict()))
     return network.eval()
+
+
+def _built(run: Run) -> nn.Module:
+    """A run's network with fresh weights."""
+    return build_network(
+        run.network, classes=run.n_classes, channels=run.spec.channels, size=run.spec.size, settings=run.settings
+    )
 
 
 def _narrower(
@@ -248,12 +257,15 @@ def _narrower(
     if teacher is not None:
         with torch.no_grad():
             targets = torch.cat([teacher(batch).float().softmax(1) for batch in inputs.split(_BATCH)])
-    pruned = prune_channels(run.unadapted, share, inputs, targets)
-    narrow = replace(run, settings={**run.settings, "widths": pruned.widths})
-    network = build_network(
-        run.network, classes=run.n_classes, channels=run.spec.channels, size=run.spec.size, settings=narrow.settings
-    )
-    network.load_state_dict(pruned.state)
+    if has_widths(run.network):
+        chain = prune_channels(run.unadapted, share, inputs, targets)
+        narrow, state = replace(run, settings={**run.settings, WIDTHS: chain.widths}), chain.state
+    else:
+        whole = replace(run, settings={name: value for name, value in run.settings.items() if name != SHAPES})
+        pruned = prune_dependent_channels(run.unadapted, partial(_built, whole), share, inputs, targets)
+        narrow, state = replace(whole, settings={**whole.settings, SHAPES: pruned.shapes}), pruned.state
+    network = _built(narrow)
+    network.load_state_dict(state)
     return network.eval(), narrow.settings
 
 

@@ -126,12 +126,13 @@ def test_int4_without_a_fully_connected_layer_is_refused():
         int4_file(float_file(network.eval(), torch.zeros(2, 1, 8, 8)))
 
 
+@pytest.mark.slow
 def test_a_training_that_goes_astray_leaves_earlier_results_whole(tiny, splits):
-    tiny.runs["student"].training = RECORD
+    tiny.add_run("it", "airbench_small", new_network("airbench_small", tiny.input, 10, 0).eval(), RECORD, {})
     tiny.save()
     before = (tiny.folder / "experiment.json").read_bytes()
     with pytest.raises(ModelError, match="'small' went astray: its weights are not finite"):
-        make(tiny, splits, "student", STEPS["fours"], "small", learning_rate=1e30)
+        make(tiny, splits, "it", STEPS["fours"], "small")  # its last batch norms see one place of one picture
     assert (tiny.folder / "experiment.json").read_bytes() == before
 
 
@@ -140,8 +141,8 @@ def test_a_training_that_goes_astray_leaves_earlier_results_whole(tiny, splits):
 @pytest.mark.parametrize("step", ["channels", "weights", "fours", "qat", "int4"])
 def test_every_network_works_or_is_refused_in_one_sentence(tiny, splits, network, step):
     refused = {
-        ("soft_tree", "channels"): "Channels of a 'soft_tree' cannot be pruned",
-        ("sparse_linear", "channels"): "Channels of a 'sparse_linear' cannot be pruned",
+        ("soft_tree", "channels"): "no channels that could be left out",
+        ("sparse_linear", "channels"): "no channels that could be left out",
     }
     tiny.add_run("it", network, new_network(network, tiny.input, 10, 0).eval(), RECORD, {})
     tiny.save()
