@@ -79,6 +79,7 @@ def run_sentences(run: CompressedRun, margin: float = MARGIN) -> list[str]:
         saving_sentence(run),
         accuracy_sentence(run, margin),
         *root_sentences(run, margin),
+        *untrained_sentences(run, margin),
         *hidden_sentences(run, margin),
         *answers_sentences(run),
         *map_sentences(run),
@@ -139,6 +140,16 @@ def root_sentences(run: CompressedRun, margin: float = MARGIN) -> list[str]:
         share=percent(row["bytes"] / row["root_bytes"]),
     )
     return [size, verdict]
+
+
+def untrained_sentences(run: CompressedRun, margin: float = MARGIN) -> list[str]:
+    """What the training of an int8 file is worth: against the one made from the same parent without it."""
+    if run.beside_untrained is None:
+        return []
+    judged = judge_difference(run.beside_untrained, margin)
+    own = run.row["accuracy"]
+    beside = _("Beside '{role}', which was quantised from the same model without training:", role=run.untrained)
+    return [f"{beside} {_judged(judged, run.untrained, own, own - run.beside_untrained.value)}"]
 
 
 def _judged(judged: Judgement, other: str, own_accuracy: float, other_accuracy: float) -> str:
@@ -242,7 +253,7 @@ def stale_sentences(report: CompressionReport) -> list[str]:
 def limit_sentences(report: CompressionReport) -> list[str]:
     """What the intervals leave out, and what a comparison with another seed lacks."""
     sentences = [_("Intervals are over test samples and images, of one training each: another training may differ.")]
-    roots = {report.root_of(role) for role, run in report.runs.items() if not run.is_null and not run.null}
+    roots = {report.root_of(role) for role, run in report.runs.items() if not run.is_null and not run.nulls}
     sentences += [
         _(
             "Nothing says how much chance alone changes, since '{role}' was not trained with another seed: kdviz "

@@ -118,6 +118,7 @@ def _behaviour(experiment: Experiment, child: str, parent: str, predictions: Pre
         "low": difference.low,
         "high": difference.high,
         "changed": np.packbits(changed).tobytes(),
+        "right": np.packbits(after).tobytes(),
         "worst_class": experiment.classes[worst],
         "worst_accuracy": accuracies[worst],
         "worst_in_parent": float(before[predictions.labels == worst].mean()),
