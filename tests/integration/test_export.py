@@ -27,6 +27,7 @@ from kdviz.compress.cost import CHECK, SCHEMA, read_cost
 from kdviz.compress.export import contents, folder
 from kdviz.compress.export.answers import prepared
 from kdviz.compress.export.contents import INSIDE, ExportSettings, export
+from kdviz.compress.export.device_files import RUNTIMES, DeviceRuntime
 from kdviz.compress.export.device_times import device_rows, read_device_times, with_device_times
 from kdviz.compress.export.example import resizing
 from kdviz.compress.export.folder import folder_files, write_folder
@@ -306,6 +307,46 @@ def test_without_openvino_it_is_said_before_any_work(tiny_folder, tmp_path, monk
     assert main(command) == 1
     assert 'pip install "kdviz[openvino]"' in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES, ids=lambda runtime: runtime.extra)
+@pytest.mark.parametrize("preprocessing", ["beside", "inside"])
+def test_files_of_phones_answer_as_the_model_does(tiny, samples, tmp_path, runtime, preprocessing):
+    for package in runtime.packages:
+        pytest.importorskip(package, reason=f"needs kdviz[{runtime.extra}]")
+    tiny.runs["kd_student"].class_order = tuple(range(9, -1, -1))
+    tiny.runs["kd_student"].__dict__.pop("model", None)
+    few = ProfileSamples(samples.measured.take(torch.arange(40)), samples.calibration)
+    settings = ExportSettings(preprocessing, int8=False, **{runtime.extra: True})
+    made = export(tiny, "kd_student", few, settings)
+    floats, other = made.files
+    np.testing.assert_allclose(other.answers, floats.answers, rtol=0, atol=1e-4)
+    np.testing.assert_array_equal(other.right, floats.right)
+    write_folder(tmp_path / "out", folder_files(made, model_card(made)))
+    done = run_alone(tmp_path / "out" / "check.py")
+    assert f"{runtime.file}: 20 of 20 answers" in done.stdout
+
+
+def test_without_a_runtime_it_is_said_before_any_work(tiny_folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(contents, "float_file", None)  # it would fail
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    for runtime in RUNTIMES:
+        command = ["export", "-e", str(tiny_folder), "--of", "student", "--out", str(tmp_path / "out")]
+        assert main([*command, f"--{runtime.extra}"]) == 1
+        assert f'pip install "kdviz[{runtime.extra}]"' in capsys.readouterr().err
+
+
+def test_an_operator_that_a_runtime_lacks_is_one_sentence(tiny, monkeypatch):
+    def fails(network, example):
+        raise ValueError("no such operator\nmore")
+
+    monkeypatch.setattr(DeviceRuntime, "require", lambda self: None)
+    lacking = replace(RUNTIMES[0], make=fails)
+    with pytest.raises(ModelError, match=r"^ExecuTorch cannot convert this network: no such operator$"):
+        lacking.content(tiny.runs["student"], inside=False)
+    tiny.runs["student"].network = "onnx"
+    with pytest.raises(ModelError, match="is an ONNX file; ExecuTorch files are made of networks"):
+        lacking.content(tiny.runs["student"], inside=False)
 
 
 def test_folders_that_hold_something_else_are_left_alone(tiny_folder, copied, tmp_path, capsys):
