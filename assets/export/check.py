@@ -153,6 +153,11 @@ def needed(name):
     return OTHERS.get(Path(name).suffix, ("", None))[0]
 
 
+def timed(about):
+    """The files of an export that can be timed here."""
+    return [name for name in about["files"] if runs_here(name) and not name.endswith(UNTIMED)]
+
+
 def runs_here(name):
     """Whether the package that a file needs is installed; that of ONNX files always has to be."""
     return not needed(name) or importlib.util.find_spec(needed(name)) is not None
@@ -196,12 +201,7 @@ def measured(options):
     folders = [HERE, *(Path(name).resolve() for name in options.beside)]
     abouts = {folder: described(folder) for folder in folders}
     inputs = {folder: prepared(about, recorded(folder)[0]) for folder, about in abouts.items()}
-    models = [
-        folder / name
-        for folder, about in abouts.items()
-        for name in about["files"]
-        if runs_here(name) and not name.endswith(UNTIMED)
-    ]
+    models = [folder / name for folder, about in abouts.items() for name in timed(about)]
     here = device(options.name)
     rows = {folder: [] for folder in folders}
     for threads in options.threads:

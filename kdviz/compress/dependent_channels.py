@@ -78,7 +78,7 @@ def _pruned(network: nn.Module, share: float, inputs: Tensor, targets: Tensor) -
 
     for batch, wanted in zip(inputs.split(_BATCH), targets.split(_BATCH), strict=True):
         F.cross_entropy(network(batch), wanted, reduction="sum").backward()
-    layers = [module for module in network.modules() if isinstance(module, (nn.Conv2d, nn.Linear))]
+    layers: list[nn.Module] = [module for module in network.modules() if isinstance(module, (nn.Conv2d, nn.Linear))]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # on parameters outside of layers, which are pruned as well

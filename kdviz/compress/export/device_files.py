@@ -86,6 +86,9 @@ class DeviceRuntime:
 class _Whole(nn.Module):
     """A network from its file's input to scores in the experiment's order."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, run: Run, inside: bool):
         super().__init__()
         self.network, self.inside = run.unadapted, inside

@@ -253,6 +253,13 @@ def stale_sentences(report: CompressionReport) -> list[str]:
 def limit_sentences(report: CompressionReport) -> list[str]:
     """What the intervals leave out, and what a comparison with another seed lacks."""
     sentences = [_("Intervals are over test samples and images, of one training each: another training may differ.")]
+    if report.absent:
+        sentences.append(
+            _(
+                "Of {models} only the figures are kept in this folder, without weights; kdviz compress makes them again.",
+                models=plural("{count} model", "{count} models", len(report.absent)),
+            )
+        )
     roots = {report.root_of(role) for role, run in report.runs.items() if not run.is_null and not run.nulls}
     sentences += [
         _(

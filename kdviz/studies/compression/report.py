@@ -114,10 +114,12 @@ class CompressionReport:
     Attributes:
         runs: Role -> what its step did.
         stale: Roles whose weights, or whose parent's, have changed since the measurement.
+        absent: Roles of which the experiment has only these figures, and no model.
     """
 
     runs: Mapping[str, CompressedRun]
     stale: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
 
     @property
     def roots(self) -> list[str]:
@@ -185,13 +187,16 @@ def report_of(rows: Sequence[Mapping[str, Any]], experiment: Experiment | None =
         role: run if run.is_null else _beside_untrained(_against(run, nulls.get(plain.root_of(role), [])), plain)
         for role, run in plain.runs.items()
     }
-    return CompressionReport(runs, tuple(row["child"] for row in rows if experiment and _is_stale(row, experiment)))
+    if experiment is None:
+        return CompressionReport(runs)
+    stale = tuple(row["child"] for row in rows if _is_stale(row, experiment))
+    return CompressionReport(runs, stale, tuple(role for role in runs if role not in experiment.runs))
 
 
 def _is_stale(row: Mapping[str, Any], experiment: Experiment) -> bool:
     wanted = {row["child"]: row["weights"], row["parent"]: row["parent_weights"]}
     runs = experiment.runs
-    return any(role not in runs or runs[role].sha256 != digest for role, digest in wanted.items())
+    return any(role in runs and runs[role].sha256 != digest for role, digest in wanted.items())
 
 
 def _run(row: Mapping[str, Any]) -> CompressedRun:
