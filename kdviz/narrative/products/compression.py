@@ -256,7 +256,8 @@ def limit_sentences(report: CompressionReport) -> list[str]:
     if report.absent:
         sentences.append(
             _(
-                "Of {models} only the figures are kept in this folder, without weights; kdviz compress makes them again.",
+                "Of {models} only the figures are kept in this folder, without weights; kdviz compress makes them "
+                "again.",
                 models=plural("{count} model", "{count} models", len(report.absent)),
             )
         )
