@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
+
 from kdviz.compress.cost import wilson
 from kdviz.core.language import N_, _, percent, plural
-from kdviz.metrics import paired_shares
+from kdviz.metrics import paired_difference, paired_shares
 from kdviz.studies.comparison.judgement import points_interval
 from kdviz.studies.compression.names import SEED
 from kdviz.studies.compression.report import LESS, MORE, UNKNOWN, side
@@ -44,10 +46,13 @@ def broken_sentences(predictions: Predictions, run: MadeRun, made: Iterable[Made
         high=percent(high, 2),
     )
     nulls = [other for other in made if (other.parent, other.step) == (run.parent, SEED) and other.role != run.role]
-    return [counts, *(_beside(predictions, run, null) for null in nulls[:1] if run.step != SEED)]
+    return [counts, _beside(predictions, run, nulls)] if nulls and run.step != SEED else [counts]
 
 
-def _beside(predictions: Predictions, run: MadeRun, null: MadeRun) -> str:
-    difference = paired_shares(broken(predictions, null), broken(predictions, run))
+def _beside(predictions: Predictions, run: MadeRun, nulls: list[MadeRun]) -> str:
+    own, others = broken(predictions, run), np.stack([broken(predictions, null) for null in nulls])
+    one = len(nulls) == 1
+    difference = paired_shares(others[0], own) if one else paired_difference(others, np.broadcast_to(own, others.shape))
     value, low, high = points_interval(difference.value, difference.low, difference.high)
-    return _(_BESIDE_SEED[side(difference)], null=null.role, value=value, low=low, high=high)
+    names = "', '".join(null.role for null in nulls)
+    return _(_BESIDE_SEED[side(difference)], null=names, value=value, low=low, high=high)
