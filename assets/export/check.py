@@ -4,7 +4,8 @@
 ones: bit for bit, or by how much they differ. ``python check.py --time`` measures time, memory and energy on this
 device and prints a line of JSON, which ``kdviz profile -e EXPERIMENT --from FILE`` reads.
 
-It needs Python 3.9 or newer, numpy and onnxruntime (for the files of OpenVINO: openvino), and nothing else.
+It needs Python 3.9 or newer, numpy and onnxruntime and nothing else; the files of other runtimes need these
+(model.xml: openvino, model.pte: executorch, model.tflite: ai-edge-litert).
 """
 
 import argparse
@@ -82,8 +83,8 @@ def prepared(about, pictures):
 
 def opened(path, threads):
     """A function from a batch to scores (n, classes), of a model file."""
-    if path.suffix == ".xml":
-        return _opened_by_openvino(path, threads)
+    if path.suffix in OTHERS:
+        return OTHERS[path.suffix][1](path, threads)
     session = _session(path, threads)
     source, output = session.get_inputs()[0], session.get_outputs()[0].name
     kind = {"tensor(uint8)": np.uint8, "tensor(float16)": np.float16, "tensor(double)": np.float64}
@@ -111,9 +112,55 @@ def _opened_by_openvino(path, threads):
     return lambda batch: request.infer([batch])[0]
 
 
+def _opened_by_executorch(path, threads):
+    import torch
+    from executorch.runtime import Runtime
+
+    program = Runtime.get().load_program(path.read_bytes())
+    method = program.load_method("forward")
+    return lambda batch: _one_by_one(batch, lambda one: method.execute([torch.from_numpy(one)])[0].numpy().copy())
+
+
+def _opened_by_litert(path, threads):
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=str(path), num_threads=threads)
+    interpreter.allocate_tensors()
+    source, output = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
+
+    def answer(one):
+        interpreter.set_tensor(source, one)
+        interpreter.invoke()
+        return interpreter.get_tensor(output).copy()
+
+    return lambda batch: _one_by_one(batch, answer)
+
+
+def _one_by_one(batch, answer):
+    return np.concatenate([answer(np.ascontiguousarray(batch[i : i + 1])) for i in range(len(batch))])
+
+
+OTHERS = {
+    ".xml": ("openvino", _opened_by_openvino),
+    ".pte": ("executorch", _opened_by_executorch),
+    ".tflite": ("ai_edge_litert", _opened_by_litert),
+}
+UNTIMED = ".pte"  # nothing sets how many threads ExecuTorch takes
+
+
+def needed(name):
+    """The package that a file needs besides onnxruntime, which all others need; empty without."""
+    return OTHERS.get(Path(name).suffix, ("", None))[0]
+
+
+def timed(about):
+    """The files of an export that can be timed here."""
+    return [name for name in about["files"] if runs_here(name) and not name.endswith(UNTIMED)]
+
+
 def runs_here(name):
     """Whether the package that a file needs is installed; that of ONNX files always has to be."""
-    return not name.endswith(".xml") or importlib.util.find_spec("openvino") is not None
+    return not needed(name) or importlib.util.find_spec(needed(name)) is not None
 
 
 def check(about):
@@ -122,7 +169,7 @@ def check(about):
     inputs, same = prepared(about, pictures), True
     for name in about["files"]:
         if not runs_here(name):
-            print(f"{name}: not checked, since openvino is not installed here.")
+            print(f"{name}: not checked, since {needed(name)} is not installed here.")
             continue
         run = opened(HERE / name, 1)
         here = np.concatenate([run(inputs[index : index + 1]) for index in range(len(inputs))])
@@ -154,7 +201,7 @@ def measured(options):
     folders = [HERE, *(Path(name).resolve() for name in options.beside)]
     abouts = {folder: described(folder) for folder in folders}
     inputs = {folder: prepared(about, recorded(folder)[0]) for folder, about in abouts.items()}
-    models = [folder / name for folder, about in abouts.items() for name in about["files"] if runs_here(name)]
+    models = [folder / name for folder, about in abouts.items() for name in timed(about)]
     here = device(options.name)
     rows = {folder: [] for folder in folders}
     for threads in options.threads:

@@ -16,8 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kdviz.compress.dependent_channels import pruning_problem
 from kdviz.core.errors import ModelError, SettingError
-from kdviz.models.networks import WhiteningConv, networks
+from kdviz.models.networks import WhiteningConv
 from kdviz.models.networks.library import has_widths
 
 _BATCH = 250
@@ -38,18 +39,13 @@ class PrunedNetwork:
 
 
 def require_prunable(network: str) -> None:
-    """Check that a network can be built in other widths, by its name.
+    """Check that the channels of a network can be pruned here: as a chain of layers, or by torch-pruning.
 
     Raises:
-        SettingError: It cannot.
+        SettingError: It is no chain, and torch-pruning is not installed.
     """
-    if not has_widths(network):
-        raise SettingError(
-            "Channels of a '{network}' cannot be pruned, since nothing here could build it again in other widths; "
-            "those of {names} can.",
-            network=network,
-            names=", ".join(sorted(name for name in networks if has_widths(name))),
-        )
+    if not has_widths(network) and pruning_problem():
+        raise SettingError(pruning_problem())
 
 
 def prune_channels(network: nn.Module, share: float, inputs: Tensor, targets: Tensor) -> PrunedNetwork:

@@ -78,6 +78,8 @@ class Form(StrEnum):
     FILE = "file"
     """The model is an ONNX file itself."""
     OPENVINO = "openvino"
+    EXECUTORCH = "executorch"
+    LITERT = "litert"
 
 
 FORMS: dict[str, str] = {
@@ -86,6 +88,8 @@ FORMS: dict[str, str] = {
     Form.ONNX_INT8: N_("ONNX Runtime, int8"),
     Form.FILE: N_("its own ONNX file"),
     Form.OPENVINO: N_("OpenVINO, float32"),
+    Form.EXECUTORCH: N_("ExecuTorch, float32"),
+    Form.LITERT: N_("LiteRT, float32"),
 }
 """Form -> its name for people."""
 

@@ -53,6 +53,15 @@ class FakeQuantised(nn.Module):
         self.register_buffer("low", torch.zeros(()))
         self.register_buffer("high", torch.zeros(()))
 
+    @property
+    def weight(self) -> Tensor:
+        """The layer's own weights, before they are rounded; some networks read and change them."""
+        return self.layer.weight
+
+    @property
+    def bias(self) -> Tensor | None:
+        return self.layer.bias
+
     def forward(self, inputs: Tensor) -> Tensor:
         if self.training:
             self.widen(inputs)
@@ -111,7 +120,11 @@ def fake_quantised(network: nn.Module) -> nn.Module:
 
 
 def set_ranges(network: nn.Module, batches: Iterable[Tensor]) -> None:
-    """Set the ranges of all layers of a fake-quantised network from inputs (n, C, H, W), without training it."""
+    """Set the ranges of all layers of a fake-quantised network from inputs (n, C, H, W), without training it.
+
+    Raises:
+        ModelError: A layer gets no inputs, since the network computes with its weights by itself, as a soft tree does.
+    """
     layers = [module for module in network.modules() if isinstance(module, FakeQuantised)]
     hooks = [layer.register_forward_pre_hook(_widen) for layer in layers]
     try:
@@ -121,6 +134,11 @@ def set_ranges(network: nn.Module, batches: Iterable[Tensor]) -> None:
     finally:
         for hook in hooks:
             hook.remove()
+    if any(bool(layer.low == layer.high) for layer in layers):
+        raise ModelError(
+            "This network cannot be trained with int8 in mind, since a layer of it gets no inputs, or only zeros; "
+            "--int8 quantises it without training."
+        )
 
 
 def _widen(layer: nn.Module, arguments: tuple[Any, ...]) -> None:
@@ -184,6 +202,11 @@ class _Int8Layer(nn.Module):
         self.register_buffer("weight_zero", torch.zeros(len(scale), dtype=torch.int8))
         self.register_buffer("input_scale", input_scale)
         self.register_buffer("input_zero", input_zero.to(torch.int8))
+
+    @property
+    def weight(self) -> Tensor:
+        """The layer's own weights, whose type some networks read."""
+        return self.layer.weight
 
     def forward(self, inputs: Tensor) -> Tensor:
         levels = _operator("QuantizeLinear", inputs, self.input_scale, self.input_zero, dtype=torch.int8)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import re
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ INPUT, OUTPUT = "images", "logits"
 OPSETS = (18, 23)
 """The lowest and highest version of ONNX's operators that a file can be made for."""
 
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _WEIGHTED = ("Conv", "Gemm", "MatMul")
 _SMALL_SHARE = 0.02  # of all weights: the last layer stays in float32 where it has no more
 _CALIBRATION_BATCH = 32  # pictures: the outputs of all layers are kept for a batch
@@ -49,12 +51,12 @@ def float_file(network: nn.Module, example: Tensor, opset: int | None = None) ->
         SettingError: A package is missing, or the version is none that can be made.
         ModelError: torch cannot export this network.
     """
-    _require()
+    require_onnx()
     if opset is not None and not OPSETS[0] <= opset <= OPSETS[1]:
         raise SettingError(
             "ONNX files are made for opset {low} to {high}, got {opset}.", low=OPSETS[0], high=OPSETS[1], opset=opset
         )
-    with tempfile.TemporaryDirectory() as folder, _silence():
+    with tempfile.TemporaryDirectory() as folder, silence():
         path = Path(folder) / "model.onnx"
         try:
             torch.onnx.export(
@@ -70,7 +72,7 @@ def float_file(network: nn.Module, example: Tensor, opset: int | None = None) ->
                 verbose=False,
             )
         except Exception as error:  # exceptions of the exporter, and any that the network raises while it is traced
-            raise ModelError("torch cannot export this network to ONNX: {reason}", reason=_first_line(error)) from error
+            raise ModelError("torch cannot export this network to ONNX: {reason}", reason=first_line(error)) from error
         return path.read_bytes()
 
 
@@ -91,14 +93,14 @@ def int8_file(content: bytes, calibration: Tensor, *, reduce_range: bool = False
         SettingError: A package is missing.
         ModelError: onnxruntime cannot quantise this network.
     """
-    _require()
+    require_onnx()
     import onnx  # pyright: ignore[reportMissingImports]
     from onnxruntime import quantization  # pyright: ignore[reportMissingImports]
     from onnxruntime.quantization.shape_inference import (  # pyright: ignore[reportMissingImports]
         quant_pre_process,
     )
 
-    with tempfile.TemporaryDirectory() as folder, _silence():
+    with tempfile.TemporaryDirectory() as folder, silence():
         exported, preprocessed, quantised = (str(Path(folder) / f"{name}.onnx") for name in ("plain", "ready", "done"))
         model = onnx.load_from_string(content)
         del model.graph.value_info[:]  # the exporter records the shapes of weights before they are transposed
@@ -116,7 +118,7 @@ def int8_file(content: bytes, calibration: Tensor, *, reduce_range: bool = False
                 reduce_range=reduce_range,
             )
         except Exception as error:  # onnxruntime's exceptions have no common base
-            raise ModelError("onnxruntime cannot quantise this network: {reason}", reason=_first_line(error)) from error
+            raise ModelError("onnxruntime cannot quantise this network: {reason}", reason=first_line(error)) from error
         return Path(quantised).read_bytes()
 
 
@@ -138,11 +140,11 @@ def dynamic_int8_file(content: bytes) -> bytes:
         SettingError: A package is missing.
         ModelError: onnxruntime cannot quantise this network.
     """
-    _require()
+    require_onnx()
     import onnx  # pyright: ignore[reportMissingImports]
     from onnxruntime import quantization  # pyright: ignore[reportMissingImports]
 
-    with tempfile.TemporaryDirectory() as folder, _silence():
+    with tempfile.TemporaryDirectory() as folder, silence():
         exported, quantised = (str(Path(folder) / f"{name}.onnx") for name in ("plain", "done"))
         model = onnx.load_from_string(content)
         del model.graph.value_info[:]  # as above
@@ -152,7 +154,7 @@ def dynamic_int8_file(content: bytes) -> bytes:
             # As in int8_file: the answers are the same on every processor.
             quantization.quantize_dynamic(exported, quantised, weight_type=weight_type, reduce_range=True)
         except Exception as error:  # onnxruntime's exceptions have no common base
-            raise ModelError("onnxruntime cannot quantise this network: {reason}", reason=_first_line(error)) from error
+            raise ModelError("onnxruntime cannot quantise this network: {reason}", reason=first_line(error)) from error
         return Path(quantised).read_bytes()
 
 
@@ -162,7 +164,7 @@ def without_notes(content: bytes) -> bytes:
     Raises:
         SettingError: A package is missing.
     """
-    _require()
+    require_onnx()
     import onnx  # pyright: ignore[reportMissingImports]
 
     model = onnx.load_from_string(content)
@@ -186,14 +188,19 @@ def _reader(pictures: Tensor) -> Any:
     return Reader()
 
 
-def _require() -> None:
+def require_onnx() -> None:
+    """Check that ONNX files can be made here.
+
+    Raises:
+        SettingError: A package is missing.
+    """
     problem = exporter_problem()
     if problem:
         raise SettingError(problem)
 
 
 @contextlib.contextmanager
-def _silence() -> Iterator[None]:
+def silence() -> Iterator[None]:
     """Silence the exporter and the quantiser, which print and warn about their internals."""
     loggers: list[Any] = [logging.getLogger(name) for name in ("", "torch.onnx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
@@ -208,5 +215,6 @@ def _silence() -> Iterator[None]:
                 logger.setLevel(level)
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]
+def first_line(error: Exception) -> str:
+    """What an error of a library says, without the lines after it."""
+    return _COLOUR.sub("", str(error)).strip().partition("\n")[0]

@@ -43,10 +43,24 @@ _BATCH = 250  # pictures in a batch while accuracy is measured
 
 @dataclass(frozen=True)
 class ProfileSamples:
-    """Samples for accuracy, and other pictures, for the ranges of int8: (N, C, H, W) as in the data."""
+    """Samples for accuracy, and other pictures, for the ranges of int8.
+
+    Attributes:
+        measured: The samples.
+        calibration: The other pictures, (N, C, H, W) as in the data.
+        labels: Their labels, below 0 where they are not known; None: of all of them.
+    """
 
     measured: LabelledImages
     calibration: Tensor
+    labels: Tensor | None = None
+
+    @property
+    def only_class(self) -> str:
+        """The class of all pictures for the ranges of int8; empty if they have several, or it is not known."""
+        classes = set() if self.labels is None else set(self.labels.tolist())
+        only = classes.pop() if len(classes) == 1 else -1
+        return self.measured.classes[only] if only >= 0 else ""
 
 
 @dataclass(frozen=True)
@@ -67,12 +81,12 @@ def own_samples(experiment: Experiment) -> ProfileSamples | None:
     stored = [samples for samples in (_stored(experiment, split) for split in SPLITS) if samples is not None]
     if not stored:
         return None
-    return ProfileSamples(stored[0], _some(stored[1].images)) if len(stored) > 1 else parted(stored[0])
+    return ProfileSamples(stored[0], *_some(stored[1])) if len(stored) > 1 else parted(stored[0])
 
 
 def samples_of(splits: dict[str, LabelledImages]) -> ProfileSamples:
     """The test split of a data set, and pictures of its validation split."""
-    return ProfileSamples(splits[Split.TEST], _some(splits[Split.VALIDATION].images))
+    return ProfileSamples(splits[Split.TEST], *_some(splits[Split.VALIDATION]))
 
 
 def _stored(experiment: Experiment, split: str) -> LabelledImages | None:
@@ -88,11 +102,15 @@ def parted(samples: LabelledImages) -> ProfileSamples:
     """Set a part aside for calibration, on which accuracy is not measured."""
     order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(0))
     count = min(CALIBRATION, len(samples) // 4)
-    return ProfileSamples(samples.take(order[count:].sort().values), samples.images[order[:count]])
+    return ProfileSamples(
+        samples.take(order[count:].sort().values), samples.images[order[:count]], samples.labels[order[:count]]
+    )
 
 
-def _some(images: Tensor) -> Tensor:
-    return images[torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:CALIBRATION]]
+def _some(samples: LabelledImages) -> tuple[Tensor, Tensor]:
+    """Pictures and labels of some samples."""
+    order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(0))[:CALIBRATION]
+    return samples.images[order], samples.labels[order]
 
 
 def profile(

@@ -7,6 +7,8 @@ faster (Mishra et al., 2021, arXiv:2104.08378).
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import prune
@@ -61,6 +63,17 @@ def make_permanent(network: nn.Module) -> None:
     for layer in _layers(network):
         if prune.is_pruned(layer):
             prune.remove(layer, "weight")
+
+
+def hold_zeros(network: nn.Module) -> None:
+    """Keep those weights of a network at 0 that are 0 now, while it is trained further.
+
+    Their gradients become 0, and so does what any optimiser adds to them, or takes from them as a decay.
+    """
+    for layer in _layers(network):
+        weight = _weight(layer)
+        if weight.requires_grad:
+            weight.register_hook(partial(torch.mul, (weight.detach() != 0).to(weight.dtype)))
 
 
 def zero_share(network: nn.Module) -> float:

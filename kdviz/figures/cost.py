@@ -21,6 +21,8 @@ FORM_SYMBOLS: Mapping[str, str] = {
     Form.ONNX_INT8: "-x-open",
     Form.FILE: "-dot",
     Form.OPENVINO: "-open-dot",
+    Form.EXECUTORCH: "-cross-open",
+    Form.LITERT: "-cross-dot",
 }
 """Form -> suffix of a role's symbol: filled, open, open with a cross, with a dot, open with a dot."""
 

@@ -58,7 +58,7 @@ def test_a_pruned_student_is_a_run_like_any_other(trained_folder, capsys):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ([], "one of --prune F, --qat, --int8, --other-seed and --measure is required"),
+        ([], "one of --prune F, --qat, --int8, --int4, --other-seed and --measure is required"),
         (["--other-seed", "--qat"], "argument --other-seed: not allowed with"),
         (["--qat", "--int8", "dynamic"], "argument --int8: with --qat the ranges are those of the training"),
     ],

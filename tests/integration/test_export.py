@@ -25,13 +25,16 @@ from kdviz.cli import main
 from kdviz.compress import onnx_export
 from kdviz.compress.cost import CHECK, SCHEMA, read_cost
 from kdviz.compress.export import contents, folder
+from kdviz.compress.export.answers import prepared
 from kdviz.compress.export.contents import INSIDE, ExportSettings, export
+from kdviz.compress.export.device_files import RUNTIMES, DeviceRuntime
 from kdviz.compress.export.device_times import device_rows, read_device_times, with_device_times
 from kdviz.compress.export.example import resizing
 from kdviz.compress.export.folder import folder_files, write_folder
-from kdviz.compress.profile import ProfileSamples, own_samples
+from kdviz.compress.profile import ProfileSamples, own_samples, parted
 from kdviz.core.errors import KdvizError, ModelError, SettingError
 from kdviz.core.files import ASSETS
+from kdviz.distill.storage.run_files import new_network
 from kdviz.experiment import PREDICTIONS, Experiment, InputSpec, load_experiment
 from kdviz.experiment.run import Run
 from kdviz.models.networks.onnx_content import opset_of
@@ -306,6 +309,46 @@ def test_without_openvino_it_is_said_before_any_work(tiny_folder, tmp_path, monk
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("runtime", RUNTIMES, ids=lambda runtime: runtime.extra)
+@pytest.mark.parametrize("preprocessing", ["beside", "inside"])
+def test_files_of_phones_answer_as_the_model_does(tiny, samples, tmp_path, runtime, preprocessing):
+    for package in runtime.packages:
+        pytest.importorskip(package, reason=f"needs kdviz[{runtime.extra}]")
+    tiny.runs["kd_student"].class_order = tuple(range(9, -1, -1))
+    tiny.runs["kd_student"].__dict__.pop("model", None)
+    few = ProfileSamples(samples.measured.take(torch.arange(40)), samples.calibration)
+    settings = ExportSettings(preprocessing, int8=False, **{runtime.extra: True})
+    made = export(tiny, "kd_student", few, settings)
+    floats, other = made.files
+    np.testing.assert_allclose(other.answers, floats.answers, rtol=0, atol=1e-4)
+    np.testing.assert_array_equal(other.right, floats.right)
+    write_folder(tmp_path / "out", folder_files(made, model_card(made)))
+    done = run_alone(tmp_path / "out" / "check.py")
+    assert f"{runtime.file}: 20 of 20 answers" in done.stdout
+
+
+def test_without_a_runtime_it_is_said_before_any_work(tiny_folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(contents, "float_file", None)  # it would fail
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    for runtime in RUNTIMES:
+        command = ["export", "-e", str(tiny_folder), "--of", "student", "--out", str(tmp_path / "out")]
+        assert main([*command, f"--{runtime.extra}"]) == 1
+        assert f'pip install "kdviz[{runtime.extra}]"' in capsys.readouterr().err
+
+
+def test_an_operator_that_a_runtime_lacks_is_one_sentence(tiny, monkeypatch):
+    def fails(network, example):
+        raise ValueError("no such operator\nmore")
+
+    monkeypatch.setattr(DeviceRuntime, "require", lambda self: None)
+    lacking = replace(RUNTIMES[0], make=fails)
+    with pytest.raises(ModelError, match=r"^ExecuTorch cannot convert this network: no such operator$"):
+        lacking.content(tiny.runs["student"], inside=False)
+    tiny.runs["student"].network = "onnx"
+    with pytest.raises(ModelError, match="is an ONNX file; ExecuTorch files are made of networks"):
+        lacking.content(tiny.runs["student"], inside=False)
+
+
 def test_folders_that_hold_something_else_are_left_alone(tiny_folder, copied, tmp_path, capsys):
     (tmp_path / "file").write_text("x")
     foreign = tmp_path / "foreign"
@@ -322,6 +365,37 @@ def test_folders_that_hold_something_else_are_left_alone(tiny_folder, copied, tm
         assert main(["export", "-e", str(tiny_folder), "--of", "student", "--out", str(out)]) == 1
         assert text in capsys.readouterr().err
         assert before is None or content_of(out) == before
+
+
+def test_a_place_that_cannot_be_written_is_found_before_any_work(tiny_folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(contents, "float_file", None)  # it would fail
+    (tmp_path / "file").write_text("x")
+    for out in (tmp_path / "file" / "out", tmp_path / "file" / "deep" / "out", Path("/proc/kdviz/out")):
+        assert main(["export", "-e", str(tiny_folder), "--of", "student", "--out", str(out)]) == 1
+        assert capsys.readouterr().err.startswith(f"kdviz: Cannot write '{out}': ")
+    assert {path.name for path in tmp_path.iterdir()} == {"file", tiny_folder.name}
+
+
+def test_calibration_pictures_of_one_class_are_refused(tiny, small_digits):
+    threes = small_digits.take((small_digits.labels == 3).nonzero()[:60, 0])
+    with pytest.raises(SettingError, match=r"all of the class '3'; .* --no-int8"):
+        export(tiny, "student", parted(threes))
+    made = export(tiny, "student", parted(threes), ExportSettings(int8=False))
+    assert [file.name for file in made.files] == ["model.onnx"]
+
+
+def test_a_model_that_sees_another_size_takes_its_own_pictures(tiny, samples):
+    smaller = InputSpec((7, 7), 1, (0.1,), (0.3,), resize=(7, 7), interpolation="bilinear")
+    network = new_network("paper_fc", smaller, 10, 5).eval()
+    tiny.runs["small"] = Run("small", "paper_fc", "", "", {}, {}, tiny.folder, smaller, 10, picture=tiny.input)
+    tiny.runs["small"].unadapted = network
+    made = export(tiny, "small", samples, ExportSettings(int8=False))
+    assert made.pictures.shape[1:] == (7, 7, 1)
+    inputs = tiny.input.normalise(samples.measured.images)
+    right = tiny.runs["small"].model(inputs).argmax(1) == samples.measured.labels
+    np.testing.assert_array_equal(made.files[0].right, right.numpy())
+    expected = network(torch.from_numpy(prepared(made.pictures, made.run, inside=False))).detach().numpy()
+    np.testing.assert_allclose(made.files[0].answers, expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("fails", ["writing", "moving"])

@@ -24,6 +24,7 @@ def row(
     """A row with answers that changed from sample ``first`` on, and maps that scatter about ``maps``."""
     answers = np.zeros(SAMPLES, bool)
     answers[first : first + changed] = True
+    right = np.arange(SAMPLES) < round(0.9865 * SAMPLES) + fixed - broken
     noise = np.linspace(-0.02, 0.02, images)
     return {
         "child": child,
@@ -40,6 +41,7 @@ def row(
         "fixed": fixed,
         "broken": broken,
         "changed": np.packbits(answers).tobytes(),
+        "right": np.packbits(right).tobytes(),
         "ece": 0.0123,
         "parent_ece": 0.0059,
         "worst_class": "9",

@@ -22,7 +22,7 @@ from kdviz.cli.common.progress import show_stages
 from kdviz.cli.evaluate import margin
 from kdviz.core.errors import SettingError
 from kdviz.core.vocabulary import Role, Split
-from kdviz.studies.compression.names import CHANNELS, DYNAMIC, INT8, PATTERNS, PRUNE, QAT, RANGES, SEED, STATIC
+from kdviz.studies.compression.names import CHANNELS, DYNAMIC, INT4, INT8, PATTERNS, PRUNE, QAT, RANGES, SEED, STATIC
 
 if TYPE_CHECKING:
     from kdviz.data import LabelledImages
@@ -65,6 +65,9 @@ def add(verbs: Any) -> None:
         const=STATIC,
         help="quantise without training, with ranges from pictures (static) or from each batch (dynamic); --qat "
         "already gives int8",
+    )
+    steps.add_argument(
+        "--int4", action="store_true", help="quantise the weights of fully connected layers to 4 bits, without training"
     )
     steps.add_argument("--measure", action="store_true", help="make nothing; measure anew what was made of the model")
     _add_training(parser)
@@ -129,21 +132,30 @@ def _compress(options: argparse.Namespace) -> None:
 def _steps(options: argparse.Namespace) -> list[Step]:
     from kdviz.studies.compression.steps import Step
 
-    compresses = options.prune is not None or options.qat or options.int8
+    quantising = _quantising(options)
+    compresses = options.prune is not None or bool(quantising)
     if options.other_seed:
         if compresses:
-            options.wrong_usage("argument --other-seed: not allowed with --prune, --qat or --int8")
+            options.wrong_usage("argument --other-seed: not allowed with --prune, --qat, --int8 or --int4")
         return [Step(SEED)]
     if options.measure:
         return []
     if not compresses:
-        options.wrong_usage("one of --prune F, --qat, --int8, --other-seed and --measure is required")
-    steps = [] if options.prune is None else [Step(PRUNE, options.prune, options.pattern)]
-    if options.qat:
-        if options.int8 == DYNAMIC:
-            options.wrong_usage("argument --int8: with --qat the ranges are those of the training, not dynamic")
-        return [*steps, Step(QAT)]
-    return [*steps, Step(INT8, ranges=options.int8)] if options.int8 else steps
+        options.wrong_usage("one of --prune F, --qat, --int8, --int4, --other-seed and --measure is required")
+    return ([] if options.prune is None else [Step(PRUNE, options.prune, options.pattern)]) + quantising
+
+
+def _quantising(options: argparse.Namespace) -> list[Step]:
+    """The step that gives a quantised file; the last one, since its layers cannot be changed any more."""
+    from kdviz.studies.compression.steps import Step
+
+    if options.int4 and (options.qat or options.int8):
+        options.wrong_usage("argument --int4: not allowed with --qat or --int8")
+    if options.qat and options.int8 == DYNAMIC:
+        options.wrong_usage("argument --int8: with --qat the ranges are those of the training, not dynamic")
+    if options.qat or options.int4:
+        return [Step(QAT if options.qat else INT4)]
+    return [Step(INT8, ranges=options.int8)] if options.int8 else []
 
 
 def _evaluated(experiment: Experiment, splits: dict[str, LabelledImages]) -> list[LabelledImages]:

@@ -36,6 +36,8 @@ def add(verbs: Any) -> None:
     parser.add_argument("--opset", type=at_least_one, help="version of ONNX's operators (default: the exporter's)")
     parser.add_argument("--no-int8", dest="int8", action="store_false", help="leave the int8 file away")
     parser.add_argument("--openvino", action="store_true", help="add a file for OpenVINO (kdviz[openvino])")
+    parser.add_argument("--executorch", action="store_true", help="add a file for ExecuTorch (kdviz[executorch])")
+    parser.add_argument("--litert", action="store_true", help="add a file for LiteRT (kdviz[litert])")
     parser.add_argument(
         "--data",
         metavar="DIR",
@@ -47,6 +49,7 @@ def add(verbs: Any) -> None:
 
 def _export(options: argparse.Namespace) -> None:
     from kdviz.compress.export.contents import ExportSettings, export, model_of
+    from kdviz.compress.export.device_files import RUNTIMES
     from kdviz.compress.export.folder import folder_files, require_replaceable, write_folder
     from kdviz.compress.export.openvino_files import require_openvino
     from kdviz.experiment import load_experiment
@@ -57,7 +60,11 @@ def _export(options: argparse.Namespace) -> None:
     require_replaceable(options.out)
     if options.openvino:
         require_openvino()
-    settings = ExportSettings(options.preprocessing, options.opset, options.int8, options.openvino)
+    for runtime in RUNTIMES:
+        if getattr(options, runtime.extra):
+            runtime.require()
+    chosen = (options.openvino, options.executorch, options.litert)
+    settings = ExportSettings(options.preprocessing, options.opset, options.int8, *chosen)
     made = export(experiment, options.of, _samples(experiment, options), settings)
     write_folder(options.out, folder_files(made, model_card(made)))
     for note in made.notes:

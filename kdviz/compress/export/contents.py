@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
 
-from kdviz.compress.cost import Form, wilson
+from kdviz.compress.cost import Form
 from kdviz.compress.export.answers import (
     BATCH,
     Measured,
@@ -25,6 +22,8 @@ from kdviz.compress.export.answers import (
     prepared,
     right_answers,
 )
+from kdviz.compress.export.device_files import RUNTIMES, DeviceRuntime
+from kdviz.compress.export.exported_file import ExportedFile
 from kdviz.compress.export.graph import with_class_order, with_preprocessing
 from kdviz.compress.export.openvino_files import OPENVINO_FILE, openvino_answers, openvino_files
 from kdviz.compress.onnx_export import exporter_problem, float_file, int8_file
@@ -53,55 +52,15 @@ class ExportSettings:
             pictures, (N, H, W, C)).
         opset: Version of ONNX's operators; None: the exporter's choice.
         int8: Whether to add an int8 file.
-        openvino: Whether to add a file of OpenVINO.
+        openvino, executorch, litert: Whether to add a file of that runtime.
     """
 
     preprocessing: str = BESIDE
     opset: int | None = None
     int8: bool = True
     openvino: bool = False
-
-
-@dataclass(frozen=True)
-class ExportedFile:
-    """A model file and what was measured of it.
-
-    Attributes:
-        name, form: Its name in the folder, and its :class:`~kdviz.compress.cost.Form`.
-        content: Its content.
-        answers: Its scores for the pictures that go with the export, float32 (n, classes).
-        size: Bytes of the file and of those that only it needs.
-        right: bool (samples,): which samples it classifies correctly; None: not measured.
-        different: On how many samples its answer is another than that of :data:`FLOAT_FILE`; None: not measured.
-    """
-
-    name: str
-    form: str
-    content: bytes = field(repr=False)
-    answers: np.ndarray = field(repr=False)
-    size: int
-    right: np.ndarray | None = field(default=None, repr=False)
-    different: int | None = None
-
-    @property
-    def sha256(self) -> str:
-        return hashlib.sha256(self.content).hexdigest()
-
-    def accuracy(self, split: str) -> dict[str, Any]:
-        """The columns of the cost table on accuracy, as JSON stores them; empty if it was not measured."""
-        if self.right is None:
-            return {}
-        share, count = float(self.right.mean()), len(self.right)
-        low, high = wilson(share, count)
-        packed = base64.b64encode(np.packbits(self.right).tobytes()).decode()
-        return {
-            "split": split,
-            "samples": count,
-            "accuracy": share,
-            "accuracy_low": low,
-            "accuracy_high": high,
-            "right": packed,
-        }
+    executorch: bool = False
+    litert: bool = False
 
 
 @dataclass(frozen=True)
@@ -166,7 +125,7 @@ def export(
         UnknownNameError: The experiment has no such role.
         ModelError: Only predictions are known of it; ONNX lacks one of its operators; or the file answers otherwise
             than the model.
-        SettingError: A package is missing, or a setting does not fit the model.
+        SettingError: A package is missing, a setting does not fit the model, or the pictures for int8 are of one class.
     """
     settings = settings or ExportSettings()
     run = model_of(experiment, role)
@@ -185,6 +144,9 @@ def export(
     if settings.openvino:
         file, more = _openvino(experiment, run, files[0].content, pictures, measured, settings)
         files.append(file)
+    for runtime in RUNTIMES:
+        if getattr(settings, runtime.extra):
+            files.append(_of_runtime(experiment, run, runtime, pictures, measured, settings))
     count = 0 if measured is None else len(measured[1])
     is_file = run.network == ONNX
     example = torch.zeros(1, run.spec.channels, *run.spec.size)
@@ -250,10 +212,20 @@ def _networks(
                 Sentence("int8 finds its ranges on pictures, and none are kept; name the data's folder with --data.")
             )
         elif settings.int8 and samples is not None:
+            _require_classes(samples)
             files[INT8_FILE] = int8_file(content, own_input(experiment, run, samples.calibration))
     if run.class_order is None:
         return files
     return {name: with_class_order(content, run.class_order) for name, content in files.items()}
+
+
+def _require_classes(samples: ProfileSamples) -> None:
+    if samples.only_class:
+        raise SettingError(
+            "The pictures that int8 would find its ranges on are all of the class '{name}'; name data with more "
+            "classes, or leave int8 away with --no-int8.",
+            name=samples.only_class,
+        )
 
 
 def _files(
@@ -307,6 +279,26 @@ def _openvino(
         right = right_answers(openvino_answers(xml, more, batches).argmax(1), measured)
     size = len(xml) + sum(map(len, more.values()))
     return ExportedFile(OPENVINO_FILE, Form.OPENVINO, xml, answers, size, right), more
+
+
+def _of_runtime(
+    experiment: Experiment,
+    run: Run,
+    runtime: DeviceRuntime,
+    pictures: np.ndarray,
+    measured: Measured | None,
+    settings: ExportSettings,
+) -> ExportedFile:
+    """The same network for another runtime."""
+    inside = settings.preprocessing == INSIDE
+    content = runtime.content(run, inside)
+    answers = runtime.answers(content, prepared(pictures, run, inside))
+    difference_from_torch(run, pictures, answers)
+    right = None
+    if measured is not None:
+        batches = (prepared(as_pictures(experiment, run, part), run, inside) for part in measured[0].split(BATCH))
+        right = right_answers(np.concatenate([runtime.answers(content, each).argmax(1) for each in batches]), measured)
+    return ExportedFile(runtime.file, runtime.form, content, answers, len(content), right)
 
 
 def _int8_note(files: Sequence[ExportedFile], samples: int) -> list[str]:

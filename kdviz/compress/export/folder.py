@@ -106,8 +106,21 @@ def require_replaceable(folder: str | Path) -> None:
 
     Raises:
         SettingError: Something else is there.
+        KdvizError: Nothing can be written there.
     """
     path = Path(folder).resolve()
+    _require_free(folder, path)
+    with _folder_errors(folder), tempfile.TemporaryDirectory(dir=_lowest_folder(path.parent)):
+        pass
+
+
+def _lowest_folder(path: Path) -> Path:
+    """A path, or the lowest folder above it that exists, which may be no folder."""
+    return next(each for each in (path, *path.parents) if each.exists())
+
+
+def _require_free(folder: str | Path, path: Path) -> None:
+    """Check that nothing is there but, perhaps, an earlier export."""
     if path.is_file():
         raise SettingError("'{folder}' is a file; name a folder with --out.", folder=folder)
     if not path.exists():

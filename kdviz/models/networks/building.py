@@ -10,6 +10,7 @@ from torch import nn
 
 from kdviz.core.errors import SettingError
 from kdviz.models import transformers_networks  # noqa: F401  it registers its library
+from kdviz.models.narrowed import SHAPES, narrowed
 from kdviz.models.networks.library import check_settings
 from kdviz.models.networks.registry import RENORMALISED, libraries, networks
 from kdviz.models.networks.renormalised import Renormalised
@@ -35,7 +36,8 @@ def build_network(
         channels: Number of input channels.
         size: Height and width of the input.
         settings: Further arguments of the library's builder: see ``TORCHVISION_SETTINGS`` and ``TIMM_SETTINGS``; of
-            kdviz's own networks ``widths``, where :func:`~kdviz.models.networks.library.has_widths` says so.
+            kdviz's own networks ``widths``, where :func:`~kdviz.models.networks.library.has_widths` says so; of any
+            network ``shapes``, see :mod:`kdviz.models.narrowed`.
 
     Raises:
         UnknownNameError: There is no such network.
@@ -46,6 +48,10 @@ def build_network(
         inner = name.removesuffix(RENORMALISED)
         network = build_network(inner, classes=classes, channels=channels, size=size, settings=settings)
         return Renormalised(network, channels)
+    if SHAPES in settings:
+        others = {key: value for key, value in settings.items() if key != SHAPES}
+        whole = build_network(name, classes=classes, channels=channels, size=size, settings=others)
+        return narrowed(whole, name, settings[SHAPES])
     checked = check_settings(name, settings)
     library, _, model = name.partition("/")
     if model and library in libraries:

@@ -32,6 +32,7 @@ _STEPS: Mapping[str, str] = {
     "prune": N_("pruned by {rest}"),
     "qat": N_("trained with int8 in mind"),
     "int8": N_("quantised to int8 without training"),
+    "int4": N_("its weights quantised to int4"),
     "seed": N_("trained anew with another seed"),
 }
 _ACCURACY: Mapping[str, str] = {
@@ -78,6 +79,7 @@ def run_sentences(run: CompressedRun, margin: float = MARGIN) -> list[str]:
         saving_sentence(run),
         accuracy_sentence(run, margin),
         *root_sentences(run, margin),
+        *untrained_sentences(run, margin),
         *hidden_sentences(run, margin),
         *answers_sentences(run),
         *map_sentences(run),
@@ -138,6 +140,16 @@ def root_sentences(run: CompressedRun, margin: float = MARGIN) -> list[str]:
         share=percent(row["bytes"] / row["root_bytes"]),
     )
     return [size, verdict]
+
+
+def untrained_sentences(run: CompressedRun, margin: float = MARGIN) -> list[str]:
+    """What the training of an int8 file is worth: against the one made from the same parent without it."""
+    if run.beside_untrained is None:
+        return []
+    judged = judge_difference(run.beside_untrained, margin)
+    own = run.row["accuracy"]
+    beside = _("Beside '{role}', which was quantised from the same model without training:", role=run.untrained)
+    return [f"{beside} {_judged(judged, run.untrained, own, own - run.beside_untrained.value)}"]
 
 
 def _judged(judged: Judgement, other: str, own_accuracy: float, other_accuracy: float) -> str:
@@ -241,7 +253,15 @@ def stale_sentences(report: CompressionReport) -> list[str]:
 def limit_sentences(report: CompressionReport) -> list[str]:
     """What the intervals leave out, and what a comparison with another seed lacks."""
     sentences = [_("Intervals are over test samples and images, of one training each: another training may differ.")]
-    roots = {report.root_of(role) for role, run in report.runs.items() if not run.is_null and not run.null}
+    if report.absent:
+        sentences.append(
+            _(
+                "Of {models} only the figures are kept in this folder, without weights; kdviz compress makes them "
+                "again.",
+                models=plural("{count} model", "{count} models", len(report.absent)),
+            )
+        )
+    roots = {report.root_of(role) for role, run in report.runs.items() if not run.is_null and not run.nulls}
     sentences += [
         _(
             "Nothing says how much chance alone changes, since '{role}' was not trained with another seed: kdviz "

@@ -29,6 +29,8 @@ _FORMS: Mapping[str, str] = {
     Form.ONNX_INT8: "ONNX, int8",
     Form.FILE: "ONNX, the network as it was given",
     Form.OPENVINO: "OpenVINO, float32 (with model.bin)",
+    Form.EXECUTORCH: "ExecuTorch (XNNPACK), float32, one picture a call",
+    Form.LITERT: "LiteRT, float32, one picture a call",
 }
 _FACTS: Mapping[str, str] = {
     "train_samples": "training images",
@@ -94,7 +96,7 @@ def _files(made: Made) -> str:
     rows = [
         [
             f"`{file.name}`",
-            f"{_FORMS[file.form]}, opset {made.opset}" if file.form != Form.OPENVINO else _FORMS[file.form],
+            f"{_FORMS[file.form]}, opset {made.opset}" if file.name.endswith(".onnx") else _FORMS[file.form],
         ]
         for file in made.files
     ]

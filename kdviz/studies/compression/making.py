@@ -7,6 +7,7 @@ import hashlib
 import tempfile
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from kdviz.compress.channels import prune_channels, require_prunable
+from kdviz.compress.dependent_channels import prune_dependent_channels
 from kdviz.compress.fake_quantisation import fake_quantised, int8_network, set_ranges
+from kdviz.compress.int4 import int4_file
 from kdviz.compress.onnx_export import dynamic_int8_file, exporter_problem, float_file, int8_file, without_notes
 from kdviz.compress.profile import CALIBRATION
-from kdviz.compress.sparse_weights import make_permanent, prune_two_of_four, prune_weights
-from kdviz.core.errors import SettingError
+from kdviz.compress.sparse_weights import hold_zeros, make_permanent, prune_two_of_four, prune_weights, zero_share
+from kdviz.core.errors import ModelError, SettingError
 from kdviz.core.vocabulary import Role, Split
 from kdviz.data import LabelledImages
 from kdviz.data.shortcuts.planting import PlantedShortcut
@@ -32,9 +35,11 @@ from kdviz.distill.storage.run_files import new_network, read_array, weights_of,
 from kdviz.distill.training import TrainingProgress
 from kdviz.distill.transfer_sets.making import StudentData
 from kdviz.experiment import Experiment, Run
+from kdviz.models.narrowed import SHAPES
 from kdviz.models.networks import build_network
-from kdviz.studies.compression.names import CHANNELS, DYNAMIC, INT8, PRUNE, QAT, TWO_OF_FOUR
-from kdviz.studies.compression.steps import PlannedStep, step_config, was_distilled
+from kdviz.models.networks.library import WIDTHS, has_widths
+from kdviz.studies.compression.names import CHANNELS, DYNAMIC, INT4, INT8, PRUNE, QAT, SEED, TWO_OF_FOUR, WEIGHTS
+from kdviz.studies.compression.steps import PlannedStep, Step, sparsity_of, step_config, was_distilled
 
 _MEASURED = 2000  # training pictures on which the importance of channels is measured
 _BATCH = 250
@@ -64,15 +69,21 @@ class Making:
         Raises:
             SettingError: A tool is missing, channels cannot be pruned, there is no teacher, or too few classes.
         """
-        network = self.experiment.runs[planned[0].parent].network
+        run = self.experiment.runs[planned[0].parent]
         for each in planned:
-            if each.step.kind == PRUNE and each.step.pattern == CHANNELS:
-                require_prunable(network)
-            if each.step.kind in (QAT, INT8):
-                if exporter_problem():
-                    raise SettingError(exporter_problem())
-                self.calibration()
-        self.teacher_of(self.experiment.runs[planned[0].parent])
+            self._check_step(each.step, run)
+        if any(each.step.trains for each in planned):
+            self.teacher_of(run)
+
+    def _check_step(self, step: Step, run: Run) -> None:
+        if step.kind == PRUNE and step.pattern == CHANNELS:
+            require_prunable(run.network)
+        elif step.kind == PRUNE and step.pattern == WEIGHTS and sparsity_of(self.experiment, run):
+            _require_more(run, step.share)
+        if step.kind in (QAT, INT8, INT4) and exporter_problem():
+            raise SettingError(exporter_problem())
+        if step.kind == QAT or (step.kind == INT8 and step.ranges != DYNAMIC):
+            self.calibration()
 
     def calibration(self) -> Tensor:
         """Inputs of the models, from pictures of the validation split, that the ranges of int8 are measured on.
@@ -105,6 +116,17 @@ class Making:
         return teacher.model
 
 
+def _require_more(run: Run, share: float) -> None:
+    """Refuse to prune fewer weights of a run than are 0 already."""
+    already = zero_share(run.unadapted)
+    if share <= already:
+        raise SettingError(
+            "{already:.1%} of the weights of '{role}' are 0 already; name a larger share than that to prune more.",
+            already=already,
+            role=run.role,
+        )
+
+
 def make_run(making: Making, planned: PlannedStep, number: int = 1, count: int = 1) -> Iterator[Stage]:
     """Make the run of a step, and save the experiment with it; it has no metrics yet.
 
@@ -118,9 +140,9 @@ def make_run(making: Making, planned: PlannedStep, number: int = 1, count: int =
     Raises:
         KdvizError: A tool cannot do it, or the training fails; the text says why.
     """
-    if planned.step.kind == INT8:
+    if not planned.step.trains:
         yield Stage(planned.role, number, count, None)
-        _add_int8(making, planned)
+        _add_quantised(making, planned)
     else:
         yield from _train(making, planned, number, count)
     run = making.experiment.runs[planned.role]
@@ -145,6 +167,7 @@ def _train(making: Making, planned: PlannedStep, number: int, count: int) -> Ite
         data = yield from making_stages(planned.role, number, count, made)
     steps = trainer.fit(planned.role, network, data, config, teachers)
     yield from training_stages(planned.role, number, count, steps)
+    _require_finite(planned.role, network)
     record = training_record(config, data.training, data.validation, distilled=bool(teachers))
     record |= trainer.provenance(ModelSource(run.network))
     if step.kind == QAT:
@@ -153,6 +176,15 @@ def _train(making: Making, planned: PlannedStep, number: int, count: int) -> Ite
         return
     make_permanent(network)
     experiment.add_run(planned.role, run.network, network, record, {}).settings = settings
+
+
+def _require_finite(role: str, network: nn.Module) -> None:
+    if not all(bool(tensor.isfinite().all()) for tensor in network.state_dict().values()):
+        raise ModelError(
+            "The training of '{role}' went astray: its weights are not finite. Nothing of it is kept; name a smaller "
+            "--learning-rate.",
+            role=role,
+        )
 
 
 def _taught(
@@ -186,26 +218,33 @@ def _beginning(
 ) -> tuple[nn.Module, dict[str, Any]]:
     """The network before its training, and the settings that it is built with."""
     run, step = making.experiment.runs[planned.parent], planned.step
+    if step.kind == SEED:
+        return new_network(run.network, making.experiment.input, run.n_classes, config.seed), run.settings
+    network, settings = rebuilt(run), run.settings
     if step.kind == PRUNE and step.pattern == CHANNELS:
-        return _narrower(making.experiment, run, step.share, train, teacher)
-    if step.kind == PRUNE:
-        network = rebuilt(run)
-        prune_two_of_four(network) if step.pattern == TWO_OF_FOUR else prune_weights(network, step.share)
-        return network, run.settings
+        network, settings = _narrower(making.experiment, run, step.share, train, teacher)
     if step.kind == QAT:
-        network = fake_quantised(rebuilt(run))
+        network = fake_quantised(network)
         set_ranges(network, making.calibration().split(_BATCH))
-        return network, run.settings
-    return new_network(run.network, making.experiment.input, run.n_classes, config.seed), run.settings
+    if sparsity_of(making.experiment, run):
+        hold_zeros(network)
+    if step.kind == PRUNE and step.pattern != CHANNELS:
+        prune_two_of_four(network) if step.pattern == TWO_OF_FOUR else prune_weights(network, step.share)
+    return network, settings
 
 
 def rebuilt(run: Run) -> nn.Module:
     """A run's network with its weights, of which those can be trained that its builder says."""
-    network = build_network(
-        run.network, classes=run.n_classes, channels=run.spec.channels, size=run.spec.size, settings=run.settings
-    )
+    network = _built(run)
     network.load_state_dict(copy.deepcopy(run.unadapted.state_dict()))
     return network.eval()
+
+
+def _built(run: Run) -> nn.Module:
+    """A run's network with fresh weights."""
+    return build_network(
+        run.network, classes=run.n_classes, channels=run.spec.channels, size=run.spec.size, settings=run.settings
+    )
 
 
 def _narrower(
@@ -218,26 +257,35 @@ def _narrower(
     if teacher is not None:
         with torch.no_grad():
             targets = torch.cat([teacher(batch).float().softmax(1) for batch in inputs.split(_BATCH)])
-    pruned = prune_channels(run.unadapted, share, inputs, targets)
-    narrow = replace(run, settings={**run.settings, "widths": pruned.widths})
-    network = build_network(
-        run.network, classes=run.n_classes, channels=run.spec.channels, size=run.spec.size, settings=narrow.settings
-    )
-    network.load_state_dict(pruned.state)
+    if has_widths(run.network):
+        chain = prune_channels(run.unadapted, share, inputs, targets)
+        narrow, state = replace(run, settings={**run.settings, WIDTHS: chain.widths}), chain.state
+    else:
+        whole = replace(run, settings={name: value for name, value in run.settings.items() if name != SHAPES})
+        pruned = prune_dependent_channels(run.unadapted, partial(_built, whole), share, inputs, targets)
+        narrow, state = replace(whole, settings={**whole.settings, SHAPES: pruned.shapes}), pruned.state
+    network = _built(narrow)
+    network.load_state_dict(state)
     return network.eval(), narrow.settings
 
 
-# int8 -----------------------------------------------------------------------------------------------------------------
+# quantising without training ------------------------------------------------------------------------------------------
 
 
-def _add_int8(making: Making, planned: PlannedStep) -> None:
+def _add_quantised(making: Making, planned: PlannedStep) -> None:
     """Quantise a run without training."""
     experiment = making.experiment
     run = experiment.runs[planned.parent]
-    content = float_file(run.unadapted, _example(experiment))
-    is_dynamic = planned.step.ranges == DYNAMIC
-    content = dynamic_int8_file(content) if is_dynamic else int8_file(content, making.calibration(), reduce_range=True)
+    content = _quantised(making, planned.step, float_file(run.unadapted, _example(experiment)))
     _add_file(experiment, planned.role, content, run, dict(run.training))
+
+
+def _quantised(making: Making, step: Step, content: bytes) -> bytes:
+    if step.kind == INT4:
+        return int4_file(content)
+    if step.ranges == DYNAMIC:
+        return dynamic_int8_file(content)
+    return int8_file(content, making.calibration(), reduce_range=True)
 
 
 def _example(experiment: Experiment) -> Tensor:

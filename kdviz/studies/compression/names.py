@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-PRUNE, QAT, INT8, SEED = "prune", "qat", "int8", "seed"
+PRUNE, QAT, INT8, INT4, SEED = "prune", "qat", "int8", "int4", "seed"
 """Steps."""
 
 CHANNELS, WEIGHTS, TWO_OF_FOUR = "channels", "weights", "2:4"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy as np
 from kdviz.core.errors import ExperimentError
 from kdviz.experiment import Experiment
 from kdviz.metrics import Difference, PairedShares, paired_difference, paired_shares, score_interval
-from kdviz.studies.compression.names import SEED
+from kdviz.studies.compression.names import INT8, QAT, SEED
 from kdviz.studies.compression.rows import known
 from kdviz.studies.compression.table import read_compression
 from kdviz.studies.json_values import finite
@@ -33,8 +33,11 @@ class CompressedRun:
         maps_teacher: That of its maps with the teacher's, less that of its parent's.
         beyond_changed: Share of changed answers less that of another seed's; None: no other seed was trained.
         beyond_maps: Its maps' agreement with its parent's less that of another seed's; None likewise.
-        null: Role of the run that was trained with another seed; empty without.
+        nulls: Roles of the runs that were trained with another seed.
         since_root: Its accuracy less that of the run where the chain of steps began; None after the first step.
+        untrained: Role of the run that was quantised from the same parent without training, if this was quantised with
+            it; empty without.
+        beside_untrained: Its accuracy less that of ``untrained``; None without.
     """
 
     row: Mapping[str, Any]
@@ -44,8 +47,10 @@ class CompressedRun:
     maps_teacher: Difference | None
     beyond_changed: Difference | None = None
     beyond_maps: Difference | None = None
-    null: str = ""
+    nulls: tuple[str, ...] = ()
     since_root: Difference | None = None
+    untrained: str = ""
+    beside_untrained: Difference | None = None
 
     @property
     def child(self) -> str:
@@ -58,6 +63,11 @@ class CompressedRun:
     @property
     def step(self) -> str:
         return self.row["step"]
+
+    @property
+    def right(self) -> np.ndarray:
+        """Which samples it classifies correctly, bool (samples,)."""
+        return _bits(self.row, "right")
 
     @property
     def is_null(self) -> bool:
@@ -104,10 +114,12 @@ class CompressionReport:
     Attributes:
         runs: Role -> what its step did.
         stale: Roles whose weights, or whose parent's, have changed since the measurement.
+        absent: Roles of which the experiment has only these figures, and no model.
     """
 
     runs: Mapping[str, CompressedRun]
     stale: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
 
     @property
     def roots(self) -> list[str]:
@@ -131,13 +143,13 @@ class CompressionReport:
 
 
 def _as_json(run: CompressedRun) -> dict[str, Any]:
-    left_out = ("changed", "images", "maps_parent", "maps_teacher", "parent_teacher", "ceiling")
+    left_out = ("changed", "right", "images", "maps_parent", "maps_teacher", "parent_teacher", "ceiling")
     numbers = {name: value for name, value in run.row.items() if name not in left_out}
     differences = {
         name: None if getattr(run, name) is None else asdict(getattr(run, name))
-        for name in ("since_root", "maps_parent", "maps_teacher", "beyond_changed", "beyond_maps")
+        for name in ("since_root", "maps_parent", "maps_teacher", "beyond_changed", "beyond_maps", "beside_untrained")
     }
-    words = {"answers": run.answers, "looks": run.looks, "null": run.null or None}
+    words = {"answers": run.answers, "looks": run.looks, "nulls": list(run.nulls), "untrained": run.untrained or None}
     return {**numbers, "changed": float(run.changed.mean()), **differences, **words}
 
 
@@ -167,30 +179,40 @@ def report_of(rows: Sequence[Mapping[str, Any]], experiment: Experiment | None =
         experiment: Where given, rows of runs whose weights have changed are named as stale.
     """
     plain = CompressionReport({row["child"]: _run(row) for row in rows})
-    nulls = {run.parent: run for run in plain.runs.values() if run.is_null}
+    nulls: dict[str, list[CompressedRun]] = {}
+    for run in plain.runs.values():
+        if run.is_null:
+            nulls.setdefault(run.parent, []).append(run)
     runs = {
-        role: run if run.is_null else _against(run, nulls.get(plain.root_of(role))) for role, run in plain.runs.items()
+        role: run if run.is_null else _beside_untrained(_against(run, nulls.get(plain.root_of(role), [])), plain)
+        for role, run in plain.runs.items()
     }
-    return CompressionReport(runs, tuple(row["child"] for row in rows if experiment and _is_stale(row, experiment)))
+    if experiment is None:
+        return CompressionReport(runs)
+    stale = tuple(row["child"] for row in rows if _is_stale(row, experiment))
+    return CompressionReport(runs, stale, tuple(role for role in runs if role not in experiment.runs))
 
 
 def _is_stale(row: Mapping[str, Any], experiment: Experiment) -> bool:
     wanted = {row["child"]: row["weights"], row["parent"]: row["parent_weights"]}
     runs = experiment.runs
-    return any(role not in runs or runs[role].sha256 != digest for role, digest in wanted.items())
+    return any(role in runs and runs[role].sha256 != digest for role, digest in wanted.items())
 
 
 def _run(row: Mapping[str, Any]) -> CompressedRun:
     samples = row["samples"]
-    changed = np.unpackbits(np.frombuffer(row["changed"], np.uint8), count=samples).astype(bool)
     return CompressedRun(
         row,
         _accuracy(row["fixed"], row["broken"], samples),
-        changed,
+        _bits(row, "changed"),
         _mean(_values(row, "maps_parent")),
         _mean(_values(row, "maps_teacher") - _values(row, "parent_teacher")),
         since_root=_accuracy(row["root_fixed"], row["root_broken"], samples) if row["root"] else None,
     )
+
+
+def _bits(row: Mapping[str, Any], name: str) -> np.ndarray:
+    return np.unpackbits(np.frombuffer(row[name], np.uint8), count=row["samples"]).astype(bool)
 
 
 def _accuracy(fixed: int, broken: int, samples: int) -> PairedShares:
@@ -204,34 +226,48 @@ def _values(row: Mapping[str, Any], name: str) -> np.ndarray:
 
 
 def _mean(values: np.ndarray) -> Difference | None:
-    """The mean over images with its 95 % interval; None for too few of them."""
-    values = values[np.isfinite(values)]
-    if len(values) < _FEWEST:
+    """The mean over images with its 95 % interval; None for too few of them.
+
+    Args:
+        values: (images,), or (seeds, images); images with a value that is not finite are left out.
+    """
+    table = np.atleast_2d(values)
+    table = table[:, np.isfinite(table).all(0)]
+    if table.shape[1] < _FEWEST:
         return None
-    return paired_difference(np.zeros((1, len(values))), values[None])
+    return paired_difference(np.zeros(table.shape), table)
 
 
 def _by_image(run: CompressedRun) -> dict[int, float]:
-    """Image -> agreement of its maps with its parent's."""
-    return dict(zip(run.row["images"], _values(run.row, "maps_parent"), strict=True))
+    """Image -> agreement of its maps with its parent's; empty where none were measured."""
+    return dict(zip(run.row["images"] or (), _values(run.row, "maps_parent"), strict=True))
 
 
-def _against(run: CompressedRun, null: CompressedRun | None) -> CompressedRun:
-    """A run with what it changed beyond what another seed changes, on the same samples and images."""
-    if null is None or len(null.changed) != len(run.changed):
+def _against(run: CompressedRun, nulls: Sequence[CompressedRun]) -> CompressedRun:
+    """A run with what it changed beyond what other seeds change, on the same samples and images."""
+    nulls = [null for null in nulls if len(null.changed) == len(run.changed)]
+    if not nulls:
         return run
-    beyond = None
-    if run.row["images"] and null.row["images"]:
-        own, other = _by_image(run), _by_image(null)
-        beyond = _mean(np.array([own[image] - other[image] for image in own if image in other]))
-    return CompressedRun(
-        run.row,
-        run.accuracy,
-        run.changed,
-        run.maps_parent,
-        run.maps_teacher,
-        paired_shares(null.changed, run.changed),
-        beyond,
-        null.child,
-        run.since_root,
-    )
+    changed = np.stack([null.changed for null in nulls])
+    own = np.broadcast_to(run.changed, changed.shape)
+    beyond = paired_shares(changed[0], run.changed) if len(nulls) == 1 else paired_difference(changed, own)
+    names = tuple(null.child for null in nulls)
+    return replace(run, beyond_changed=beyond, beyond_maps=_maps_beyond(run, nulls), nulls=names)
+
+
+def _maps_beyond(run: CompressedRun, nulls: Sequence[CompressedRun]) -> Difference | None:
+    """Agreement of a run's maps with its parent's less that of other seeds', on the images that all have maps of."""
+    own = _by_image(run)
+    others = [other for other in map(_by_image, nulls) if other]
+    common = [image for image in own if all(image in other for other in others)]
+    if not others or not common:
+        return None
+    return _mean(np.array([[own[image] - other[image] for image in common] for other in others]))
+
+
+def _beside_untrained(run: CompressedRun, report: CompressionReport) -> CompressedRun:
+    """A run that was trained with int8 in mind beside the one that was quantised from the same parent without it."""
+    others = [other for other in report.children(run.parent) if other.step == INT8]
+    if run.step != QAT or not others or len(others[0].changed) != len(run.changed):
+        return run
+    return replace(run, untrained=others[0].child, beside_untrained=paired_shares(others[0].right, run.right))

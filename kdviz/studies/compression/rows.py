@@ -16,7 +16,7 @@ from kdviz.core.vocabulary import Role, Split
 from kdviz.experiment import Experiment, Run
 from kdviz.metrics import paired_shares
 from kdviz.models.networks import ONNX
-from kdviz.studies.compression.names import INT8
+from kdviz.studies.compression.names import INT4, INT8
 from kdviz.studies.compression.steps import was_distilled
 from kdviz.studies.compression.table import read_compression
 from kdviz.studies.predictions.mistakes import Predictions
@@ -80,7 +80,7 @@ def _row(experiment: Experiment, run: Run, predictions: Predictions) -> dict[str
         "child": run.role,
         "parent": parent.role,
         "step": run.made_by,
-        "with_teacher": None if run.made_by.startswith(INT8) else was_distilled(run),
+        "with_teacher": None if run.made_by.startswith((INT4, INT8)) else was_distilled(run),
         "weights": run.sha256,
         "parent_weights": parent.sha256,
         "teacher_weights": teacher and teacher.sha256,
@@ -118,6 +118,7 @@ def _behaviour(experiment: Experiment, child: str, parent: str, predictions: Pre
         "low": difference.low,
         "high": difference.high,
         "changed": np.packbits(changed).tobytes(),
+        "right": np.packbits(after).tobytes(),
         "worst_class": experiment.classes[worst],
         "worst_accuracy": accuracies[worst],
         "worst_in_parent": float(before[predictions.labels == worst].mean()),

@@ -16,15 +16,17 @@ from kdviz.models.networks import ONNX
 from kdviz.studies.compression.names import (
     CHANNELS,
     DYNAMIC,
+    INT4,
     INT8,
     PRUNE,
     QAT,
     SEED,
     STATIC,
     TWO_OF_FOUR,
+    WEIGHTS,
 )
 
-_SUFFIX = {PRUNE: "pruned", QAT: "qat", INT8: "int8", SEED: "seed"}
+_SUFFIX = {PRUNE: "pruned", QAT: "qat", INT8: "int8", INT4: "int4", SEED: "seed"}
 _QAT_RECIPE: dict[str, Any] = {
     "optimizer": "adam",
     "learning_rate": 1e-4,
@@ -41,8 +43,8 @@ class Step:
     """One step.
 
     Attributes:
-        kind: ``prune``, ``qat``, ``int8``, or ``seed``: the same model trained anew with another seed, which is what
-            every other step is held against.
+        kind: ``prune``, ``qat``, ``int8``, ``int4``, or ``seed``: the same model trained anew with another
+            seed, which is what every other step is held against.
         share: Share that is pruned; with ``2:4`` always a half.
         pattern: One of ``PATTERNS``, for ``prune``.
         ranges: One of ``RANGES``, for ``int8``.
@@ -68,7 +70,7 @@ class Step:
 
     @property
     def trains(self) -> bool:
-        return self.kind != INT8
+        return self.kind not in (INT8, INT4)
 
 
 @dataclass(frozen=True)
@@ -97,8 +99,10 @@ def plan_steps(experiment: Experiment, of: str, steps: list[Step], role: str = "
     if of not in experiment.runs:
         raise UnknownNameError("role", of, experiment.runs)
     if not steps:
-        raise SettingError("Name what is to be done: --prune F, --qat, --int8, or --other-seed to compare with.")
-    _check(experiment.runs[of], steps)
+        raise SettingError(
+            "Name what is to be done: --prune F, --qat, --int8, --int4, or --other-seed to compare with."
+        )
+    _check(experiment, experiment.runs[of], steps)
     planned: list[PlannedStep] = []
     parent = of
     for number, step in enumerate(steps, 1):
@@ -110,7 +114,7 @@ def plan_steps(experiment: Experiment, of: str, steps: list[Step], role: str = "
     return planned
 
 
-def _check(run: Run, steps: list[Step]) -> None:
+def _check(experiment: Experiment, run: Run, steps: list[Step]) -> None:
     if not run.has_model:
         raise ModelError("Of '{role}' only the predictions are known; only a model can be compressed.", role=run.role)
     if run.network == ONNX:
@@ -128,6 +132,33 @@ def _check(run: Run, steps: list[Step]) -> None:
             role=run.role,
             parent=run.parent,
         )
+    if sparsity_of(experiment, run) == TWO_OF_FOUR and any(_leaves_channels_out(step) for step in steps):
+        raise SettingError(
+            "'{role}' has two of every four weights; without some channels the fours would be others. Prune channels "
+            "first, and 2:4 after it.",
+            role=run.role,
+        )
+
+
+def _leaves_channels_out(step: Step) -> bool:
+    return step.kind == PRUNE and step.pattern == CHANNELS
+
+
+def sparsity_of(experiment: Experiment, run: Run) -> str:
+    """The pattern of the last step before a run that set single weights to 0, ``weights`` or ``2:4``; empty: none."""
+    for each in lineage(experiment, run):
+        pattern = each.made_by.rpartition(" ")[2]
+        if each.made_by.startswith(PRUNE) and pattern in (WEIGHTS, TWO_OF_FOUR):
+            return pattern
+    return ""
+
+
+def lineage(experiment: Experiment, run: Run) -> list[Run]:
+    """A run, the one that it was made from, and so on."""
+    runs = [run]
+    while runs[-1].parent in experiment.runs and experiment.runs[runs[-1].parent] not in runs:
+        runs.append(experiment.runs[runs[-1].parent])
+    return runs
 
 
 # recipes --------------------------------------------------------------------------------------------------------------

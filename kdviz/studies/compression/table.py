@@ -33,6 +33,7 @@ SCHEMA = pa.schema(
         ("low", pa.float64()),  # its 95 % interval over samples (Tango, 1998)
         ("high", pa.float64()),
         ("changed", pa.binary()),  # one bit a sample: another answer than the parent's
+        ("right", pa.binary()),  # one bit a sample: the child's answer is right
         ("ece", pa.float64()),
         ("parent_ece", pa.float64()),
         ("worst_class", pa.string()),  # of the child: the one that it knows least

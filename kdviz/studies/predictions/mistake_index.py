@@ -5,7 +5,7 @@ Filters are independent, so that the matches of each of their values can be coun
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from kdviz.core.language import N_
 from kdviz.core.vocabulary import Role
+from kdviz.studies.predictions.broken_by_steps import GroupWords, MadeRun, broken
 from kdviz.studies.predictions.mistakes import GROUPS, UNLABELLED_GROUPS, Predictions, known_groups, members
 from kdviz.studies.predictions.stored_logits import Logits, in_parts
 
@@ -75,6 +76,7 @@ class MistakeIndex:
         logits: Role -> float (N, classes); without the teacher's there is no KL.
         classes: Number of classes.
         inside: Role -> float (N,), the share of its positive saliency inside each sample's region; NaN: not known.
+        made: Runs that were made from another one; each has a group of the samples that this broke.
     """
 
     def __init__(
@@ -83,14 +85,16 @@ class MistakeIndex:
         logits: Mapping[str, Logits],
         classes: int,
         inside: Mapping[str, np.ndarray] | None = None,
+        made: Sequence[MadeRun] = (),
     ):
         self.predictions = predictions
         self.classes = classes
         self.roles = tuple(predictions.predicted)
-        self.groups = tuple(known_groups(predictions))
+        self.made = {run.group: run for run in made}
+        self.groups = _with_steps(known_groups(predictions), self.made)
         self.inside = dict(inside or {})
         self._logits = logits
-        self._members = {group: members(predictions, group) for group in self.groups}
+        self._members = {group: self._of_group(group) for group in self.groups}
         self._orders: dict[tuple[str, str], np.ndarray] = {}
 
     def __len__(self) -> int:
@@ -101,10 +105,16 @@ class MistakeIndex:
         """Whether it is known which predictions are right."""
         return self.predictions.labelled
 
-    @property
-    def titles(self) -> Mapping[str, tuple[str, str]]:
-        """Group -> its title and its meaning, to be translated."""
-        return GROUPS if self.labelled else UNLABELLED_GROUPS
+    def words(self, group: str) -> GroupWords:
+        """The title and the meaning of a group."""
+        if group in self.made:
+            return self.made[group].words
+        return GroupWords(*(GROUPS if self.labelled else UNLABELLED_GROUPS)[group])
+
+    def _of_group(self, group: str) -> np.ndarray:
+        if group in self.made:
+            return broken(self.predictions, self.made[group])
+        return members(self.predictions, group)
 
     @property
     def has_change(self) -> bool:
@@ -217,6 +227,12 @@ class MistakeIndex:
         return np.max(
             [np.where(~predictions.right(role), predictions.confidence[role], 0) for role in self.roles], axis=0
         )
+
+
+def _with_steps(groups: Sequence[str], steps: Mapping[str, MadeRun]) -> tuple[str, ...]:
+    """The groups with those of steps before the ones that are about no particular models."""
+    end = next((number for number, group in enumerate(groups) if group.startswith("all")), len(groups))
+    return (*groups[:end], *steps, *groups[end:])
 
 
 def order_role(order: str) -> str | None:

@@ -70,6 +70,33 @@ def test_answers_are_counted_and_held_against_another_seed():
     assert len(answers_sentences(run_of(row()))) == 1
 
 
+def test_several_seeds_are_the_null_together():
+    first, second = seed(), seed(child="kd_student_seed_2", changed=160, first=6000, maps=0.82)
+    run = run_of(row(), first, second)
+    assert run.nulls == ("kd_student_seed", "kd_student_seed_2")
+    changed = np.zeros((2, SAMPLES), bool)
+    changed[0, 5000:5120], changed[1, 6000:6160] = True, True
+    own = np.broadcast_to(np.arange(SAMPLES) < 60, changed.shape)
+    assert run.beyond_changed == paired_difference(changed, own)
+    assert "another seed changes, 1.40%: -0.80 points" in " ".join(answers_sentences(run))
+    assert run.beyond_maps is not None
+    assert run.beyond_maps.value == pytest.approx(0.97 - 0.81)
+
+
+def test_int8_with_training_is_held_against_int8_without_it():
+    trained = row(step="qat", fixed=30, broken=20)
+    plain = row(child="plain", step="int8", fixed=4, broken=9)
+    run = run_of(trained, plain)
+    assert run.untrained == "plain"
+    assert run.beside_untrained is not None
+    assert run.beside_untrained.value == pytest.approx(15 / SAMPLES)
+    text = " ".join(run_sentences(run))
+    assert "Beside 'plain', which was quantised from the same model without training: It is" in text
+    assert "98.75% against 98.60%, +0.15 points" in text
+    assert run_of(trained, {**plain, "parent": "other"}).untrained == ""
+    assert run_of(row(), plain).untrained == ""  # pruning is another step
+
+
 @pytest.mark.parametrize(
     ("maps", "verdict", "words"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -210,7 +211,7 @@ def refused(error, match, experiment, splits, of, *steps, **options):
     assert {path.name: path.read_bytes() for path in experiment.folder.iterdir() if path.is_file()} == before
 
 
-def test_what_cannot_be_compressed_is_refused(tiny, splits):
+def test_what_cannot_be_compressed_is_refused(tiny, splits, monkeypatch):
     refused(UnknownNameError, "Unknown role 'kd_studen'", tiny, splits, "kd_studen", Step(PRUNE, 0.5))
     refused(SettingError, "is taken", tiny, splits, "kd_student", Step(PRUNE, 0.5), role="student")
     refused(SettingError, "no role name", tiny, splits, "kd_student", Step(PRUNE, 0.5), role="a b")
@@ -220,7 +221,8 @@ def test_what_cannot_be_compressed_is_refused(tiny, splits):
     tiny.runs["kd_student"].network = "predictions"
     refused(ModelError, "only the predictions are known", tiny, splits, "kd_student", Step(QAT))
     tiny.runs["kd_student"].network = "torchvision/resnet18"
-    refused(SettingError, "Channels of a 'torchvision/resnet18'", tiny, splits, "kd_student", Step(PRUNE, 0.5))
+    monkeypatch.setitem(sys.modules, "torch_pruning", None)
+    refused(SettingError, r'pip install "kdviz\[prune\]"', tiny, splits, "kd_student", Step(PRUNE, 0.5))
 
 
 def test_a_teacher_that_is_not_there_is_refused(tiny, splits):

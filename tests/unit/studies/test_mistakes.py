@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from kdviz.narrative.products.broken_answers import broken_sentences
+from kdviz.studies.predictions.broken_by_steps import MadeRun
 from kdviz.studies.predictions.mistake_index import Filters, MistakeIndex, confused_pairs, order_role, without
 from kdviz.studies.predictions.mistakes import GROUPS, Predictions, distillation_effect, known_groups, members, showcase
 
@@ -186,6 +188,43 @@ def test_without_a_teacher_or_logits():
     assert alone.orders == ("sure", "unsure", "sample")
     assert not alone.has_change
     assert distillation_effect(predictions) is None
+
+
+MADE = [
+    MadeRun("student", "kd_student", "int8 dynamic"),
+    MadeRun("teacher", "kd_student", "seed"),  # it breaks less than the student alone, whose answers are noisier
+]
+
+
+def test_what_a_step_broke_is_a_group_that_counts_and_filters():
+    predictions, logits = made()
+    index = MistakeIndex(predictions, logits, CLASSES, made=MADE)
+    assert index.groups[3:6] == ("inherited", "broken-student", "broken-teacher")
+    assert set(index.groups[6:]) == {"all_wrong", "any_wrong", "all"}
+    words = index.words("broken-student")
+    assert words.title.format(**words.values) == "Broken by int8: student"
+    filters = Filters("broken-student", "student", true=2)
+    expected = [
+        sample
+        for sample in range(len(index))
+        if predictions.predicted["kd_student"][sample] == 2 == predictions.labels[sample]
+        and predictions.predicted["student"][sample] != 2
+    ]
+    assert expected
+    assert index.indices(filters, "sample").tolist() == expected
+    assert index.counts(filters)["broken-student"] == len(expected)
+
+
+def test_the_sentence_on_broken_answers_has_its_counts_and_the_null():
+    predictions, _ = made()
+    before, after, other = (predictions.right(role) for role in ("kd_student", "student", "teacher"))
+    gone, mended = (before & ~after).sum(), (after & ~before).sum()
+    counts, beside = broken_sentences(predictions, MADE[0], MADE)
+    assert counts.startswith(f"Of 300 samples it broke {gone} right answers, {100 * gone / 300:.2f}%")
+    assert counts.endswith(f"and mended {mended} errors.")
+    assert f"{100 * (gone - (before & ~other).sum()) / 300:+.2f} points" in beside
+    assert beside.startswith("It broke more than another seed breaks, 'teacher'")
+    assert len(broken_sentences(predictions, MADE[1], MADE)) == 1  # the null itself
 
 
 def test_a_further_model_has_its_own_order():

@@ -122,6 +122,8 @@ def read(index: MistakeIndex, classes: Sequence[str]) -> View:
 
 def _default_model(index: MistakeIndex, group: str) -> str:
     """Role of the model whose mistakes the group is about."""
+    if group in index.made:
+        return index.made[group].role
     preferred = (Role.STUDENT, Role.KD_STUDENT) if group == "fixed" else (Role.KD_STUDENT, Role.STUDENT)
     # Of ``index.roles``: Streamlit refuses an enum member as the value of a widget whose options are texts.
     return next((role for name in preferred for role in index.roles if role == name), index.roles[0])
@@ -161,19 +163,20 @@ def _is_number(text: str) -> bool:
 def show_groups(index: MistakeIndex, view: View) -> None:
     """Show the groups to choose from, each with its count under the other filters."""
     counts = index.counts(view.filters)
-    options = [
-        {
-            "name": group,
-            "title": _(index.titles[group][0]),
-            "about": _(index.titles[group][1]),
-            "count": number(counts[group]),
-            "none": not counts[group],
-        }
-        for group in index.groups
-    ]
+    options = []
+    for group in index.groups:
+        title, about = words_of(index, group)
+        count = {"count": number(counts[group]), "none": not counts[group]}
+        options.append({"name": group, "title": title, "about": about, **count})
     label = _("Who is wrong") if index.labelled else _("Who disagrees")
     data = {"label": label, "options": options, "chosen": view.filters.group}
     component("chips")(data=data, key="mistakes-chips", on_chosen_change=_group_chosen)
+
+
+def words_of(index: MistakeIndex, group: str) -> tuple[str, str]:
+    """The title and the meaning of a group."""
+    words = index.words(group)
+    return _(words.title, **words.values), _(words.about, **words.values)
 
 
 def _group_chosen() -> None:

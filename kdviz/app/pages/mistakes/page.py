@@ -28,7 +28,9 @@ from kdviz.core.files import ASSETS
 from kdviz.core.language import _, language, listed, number, percent, plural, speaking
 from kdviz.core.vocabulary import Split
 from kdviz.narrative import judgements
+from kdviz.narrative.products.broken_answers import broken_sentences
 from kdviz.studies.comparison.judgement import Margins
+from kdviz.studies.predictions.broken_by_steps import made_runs
 from kdviz.studies.predictions.mistake_index import MistakeIndex
 from kdviz.studies.predictions.mistakes import Predictions, distillation_effect, distillation_judgement
 from kdviz.studies.regions import RegionShares
@@ -79,7 +81,8 @@ def _index(opened: OpenExperiment, samples: SampleView, shares: Sequence[RegionS
     assert predictions is not None
     inside = shares[0].inside if shares else {}
     key = (classes, table_version(opened, "regions"))
-    return _indices.get(samples, key, lambda: MistakeIndex(predictions, samples.logits, classes, inside))
+    made = made_runs(opened.experiment, predictions)
+    return _indices.get(samples, key, lambda: MistakeIndex(predictions, samples.logits, classes, inside, made))
 
 
 def _initialise(view: View) -> None:
@@ -165,6 +168,12 @@ def _effect(predictions: Predictions, margins: Margins) -> str:
     return together([counts, plain(judgements.helped(judged)[2]), caution])
 
 
+def _step_effect(index: MistakeIndex, group: str) -> list[str]:
+    """What the step of a group broke and mended over all samples."""
+    run = index.made.get(group)
+    return [] if run is None else broken_sentences(index.predictions, run, index.made.values())
+
+
 def _count_title(opened: OpenExperiment, count: int) -> str:
     if opened.is_mnist:
         return plural("{count} digit", "{count} digits", count)
@@ -177,8 +186,9 @@ def _count_title(opened: OpenExperiment, count: int) -> str:
 def _show_gallery(
     opened: OpenExperiment, samples: SampleView, index: MistakeIndex, view: View, indices: np.ndarray
 ) -> None:
-    title, about = index.titles[view.filters.group]
-    st.markdown(f"**{_count_title(opened, len(indices))}** · {_(title)}  \n:small[{_(about)}]")
+    title, about = filters.words_of(index, view.filters.group)
+    notes = together([about, *_step_effect(index, view.filters.group)])
+    st.markdown(f"**{_count_title(opened, len(indices))}** · {plain(title)}  \n:small[{plain(notes)}]")
     if not len(indices):
         filters.show_empty(index, view, opened.experiment.classes)
         return
@@ -195,7 +205,7 @@ def _show_gallery(
         with_shares(_items(samples, opened.experiment.classes, tuple(visible.tolist())), index, view, visible),
         gallery.GalleryPage(page_number, pages),
         key=_GRID,
-        label=_(title),
+        label=title,
         thumb=thumb,
         initial=st.session_state[_INITIAL],
         opened=-1 if view.open is None else view.open,

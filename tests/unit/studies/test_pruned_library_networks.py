@@ -1,0 +1,97 @@
+"""Channels of networks whose layers depend on each other: pruned, trained, saved, and built again by their names."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from kdviz.compress.dependent_channels import prune_dependent_channels
+from kdviz.core.errors import ModelError, SettingError
+from kdviz.data import LabelledImages
+from kdviz.experiment import Experiment, InputSpec, load_experiment
+from kdviz.models.networks import build_network
+from kdviz.studies.compression.making import Making, make_run
+from kdviz.studies.compression.names import PRUNE
+from kdviz.studies.compression.steps import Step, plan_steps
+
+pytest.importorskip("torch_pruning", reason='needs torch-pruning: pip install "kdviz[prune]"')
+
+COLOURS = InputSpec((32, 32), 3, (0.5,) * 3, (0.25,) * 3)
+RECORD = {"epochs": 1, "batch_size": 16, "learning_rate": 0.001, "seed": 0, "unfreeze": "all"}
+
+
+def built(name: str) -> torch.nn.Module:
+    torch.manual_seed(0)
+    return build_network(name, classes=4, channels=3, size=(32, 32)).eval()
+
+
+def samples(split: str, count: int) -> LabelledImages:
+    images = torch.randint(0, 256, (count, 3, 32, 32), generator=torch.Generator().manual_seed(1)).to(torch.uint8)
+    return LabelledImages(images, torch.arange(count) % 4, ("a", "b", "c", "d"), split)
+
+
+def parameters(network: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["torchvision/resnet18", "torchvision/mobilenet_v2", "timm/convnext_atto"])
+def test_a_pruned_network_is_built_again_from_its_record_and_pruned_again(tmp_path, name):
+    experiment = Experiment(tmp_path / "it", "folder", ("a", "b", "c", "d"), COLOURS, {}, "It")
+    experiment.add_run("student", name, built(name), RECORD, {})
+    experiment.save()
+    splits = {split: samples(split, 32) for split in ("train", "validation")}
+    sizes = [parameters(experiment.runs["student"].model)]
+    for of in ("student", "student_pruned"):
+        planned = plan_steps(experiment, of, [Step(PRUNE, 0.5)])
+        making = Making(experiment, splits, {}, "cpu", with_teacher=False)
+        making.check(planned)
+        for _stage in make_run(making, planned[0]):
+            pass
+        opened = load_experiment(experiment.folder).runs[planned[0].role]
+        sizes.append(parameters(opened.model))
+        inputs = COLOURS.normalise(splits["train"].images[:4])
+        made = experiment.runs[planned[0].role].model(inputs)
+        assert torch.equal(opened.model(inputs), made)
+        assert made.shape == (4, 4)
+    assert sizes[1] < 0.3 * sizes[0]
+    assert sizes[2] < 0.3 * sizes[1]
+    assert not list(experiment.folder.glob("*.pt*"))
+
+
+def test_what_would_not_be_built_again_is_refused():
+    class Fixed(torch.nn.Module):
+        """It computes with the number of channels that it was built with."""
+
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = torch.nn.Conv2d(3, 8, 3), torch.nn.Linear(8, 4)
+
+        def forward(self, images):
+            return self.last(self.first(images).mean((2, 3)) * 8 / self.first.out_channels)
+
+    class Other(Fixed):
+        def forward(self, images):
+            return -super().forward(images)
+
+    inputs, targets = torch.rand(8, 3, 8, 8), torch.arange(8) % 4
+    assert prune_dependent_channels(Fixed(), Fixed, 0.5, inputs, targets).shapes["first.weight"] == [4, 3, 3, 3]
+    with pytest.raises(ModelError, match="built again, it would answer otherwise"):
+        prune_dependent_channels(Fixed(), Other, 0.5, inputs, targets)
+
+
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        {"conv1.weight": [65, 3, 7, 7]},
+        {"conv1.weight": [64, 3]},
+        {"conv1.weight": [0, 3, 7, 7]},
+        {"conv1.weight": ["1", 3, 7, 7]},
+        {"nothing": [1]},
+        {"conv1.__class__": [1]},
+        [1],
+    ],
+)
+def test_shapes_of_a_file_that_cannot_be_are_refused(shapes):
+    with pytest.raises(SettingError, match="must name tensors that it has"):
+        build_network("torchvision/resnet18", classes=4, channels=3, size=(32, 32), settings={"shapes": shapes})
