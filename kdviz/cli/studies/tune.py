@@ -46,7 +46,9 @@ def add(verbs: Any) -> None:
     add_experiment(parser)
     parser.add_argument("--data", metavar="DIR", help="folder of the data; left away, MNIST is downloaded")
     add_reader_options(parser)
-    parser.add_argument("--trials", metavar="N", type=at_least_one, default=30, help="trials in all, earlier ones included")
+    parser.add_argument(
+        "--trials", metavar="N", type=at_least_one, default=30, help="trials in all, earlier ones included"
+    )
     parser.add_argument(
         "--objectives",
         type=numbers(str),
@@ -56,9 +58,19 @@ def add(verbs: Any) -> None:
     )
     _add_ranges(parser)
     parser.add_argument("--batch-size", type=at_least_one, help="of all trainings (default: the KD student's own)")
+    parser.add_argument(
+        "--train-samples",
+        metavar="N",
+        type=at_least_one,
+        help="train all on N random training samples (default: on all)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of all trials and of the search itself")
-    parser.add_argument("--test-seeds", type=seeds, default=[101, 102, 103], help="new seeds of the test, with commas between")
-    parser.add_argument("--grid", action="store_true", help="also train the grid of temperature and alpha, and test its best")
+    parser.add_argument(
+        "--test-seeds", type=seeds, default=[101, 102, 103], help="new seeds of the test, with commas between"
+    )
+    parser.add_argument(
+        "--grid", action="store_true", help="also train the grid of temperature and alpha, and test its best"
+    )
     parser.add_argument(
         "--pruning",
         action=argparse.BooleanOptionalAction,
@@ -68,10 +80,14 @@ def add(verbs: Any) -> None:
     parser.add_argument("--images", metavar="N", type=at_least_one, default=20, help="of the objective agreement")
     parser.add_argument("--masks", metavar="N", type=at_least_one, default=500, help="of each map of that objective")
     parser.add_argument("--engine", choices=["local", "ray"], default="local", help="this machine, or a Ray cluster")
-    parser.add_argument("--address", help="of the Ray cluster, e.g. ray://host:10001 or auto; left away, one is started")
+    parser.add_argument(
+        "--address", help="of the Ray cluster, e.g. ray://host:10001 or auto; left away, one is started"
+    )
     parser.add_argument("--gpus", type=float, default=0.0, help="of one run on Ray; a share such as 0.25 is fine")
     parser.add_argument("--parallel", metavar="N", type=at_least_one, help="trials at a time (default: 1; on Ray 4)")
-    parser.add_argument("--results", metavar="DIR", help="folder or fsspec URL of the runs' files (default: runs/ beside)")
+    parser.add_argument(
+        "--results", metavar="DIR", help="folder or fsspec URL of the runs' files (default: runs/ beside)"
+    )
     parser.add_argument(
         "--margin",
         metavar="POINTS",
@@ -87,7 +103,10 @@ def _add_ranges(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--temperature", dest="range_temperature", metavar="RANGE", help="default: 1:64")
     group.add_argument("--alpha", dest="range_alpha", metavar="RANGE", help="weight of the teacher; default: 0:1")
     group.add_argument(
-        "--losses", dest="range_kd_loss", metavar="NAMES", help="with commas between; default: soft_targets,decoupled,dist"
+        "--losses",
+        dest="range_kd_loss",
+        metavar="NAMES",
+        help="with commas between; default: soft_targets,decoupled,dist",
     )
     group.add_argument("--learning-rate", dest="range_learning_rate", metavar="RANGE", help="default: 0.0003:0.003")
     group.add_argument("--epochs", dest="range_epochs", metavar="RANGE", help="default: those of the KD student")
@@ -98,11 +117,11 @@ def _add_ranges(parser: argparse.ArgumentParser) -> None:
 
 def _tune(options: argparse.Namespace) -> None:
     from kdviz.experiment import load_experiment
-    from kdviz.studies.search.finals import GRID_SEEDS, check_new
+    from kdviz.studies.search.finals import check_new
     from kdviz.studies.search.objectives import objectives_of
     from kdviz.studies.search.space import settings_of, space_of
     from kdviz.studies.search.storage import import_optuna, search_lock
-    from kdviz.studies.search.trainings import Trainings
+    from kdviz.studies.search.table import GRID_SEEDS
     from kdviz.studies.search.trials import Search
 
     import_optuna()
@@ -113,12 +132,21 @@ def _tune(options: argparse.Namespace) -> None:
     require_trainable(experiment, "tune")
     config = _default_recipe(experiment, options)
     space = space_of({name: getattr(options, f"range_{name}") for name in _RANGES}, config.epochs)
-    default = {name: space[name].fixed if space[name].is_fixed else value for name, value in settings_of(config).items()}
+    default = {
+        name: space[name].fixed if space[name].is_fixed else value for name, value in settings_of(config).items()
+    }
     with search_lock(experiment.folder):
-        trainings = Trainings(experiment, splits_of(experiment, options), config, options.results, options.threads or 0)
+        trainings = _trainings(experiment, config, options)
         local = options.engine == "local"
         search = Search(
-            trainings, space, objectives, options.seed, default, options.pruning and local, options.images, options.masks
+            trainings,
+            space,
+            objectives,
+            options.seed,
+            default,
+            options.pruning and local,
+            options.images,
+            options.masks,
         )
         parallel = options.parallel or (1 if local else 4)
         show_stages(search.run(options.trials, engine(options), parallel))
@@ -130,7 +158,9 @@ def _default_recipe(experiment: Experiment, options: argparse.Namespace) -> Trai
     """The recipe that the experiment's KD student was trained with."""
     run = experiment.runs.get(Role.KD_STUDENT)
     if run is None:
-        raise SettingError("'{folder}' has no {role}, whose recipe is searched.", folder=experiment.folder, role=Role.KD_STUDENT)
+        raise SettingError(
+            "'{folder}' has no {role}, whose recipe is searched.", folder=experiment.folder, role=Role.KD_STUDENT
+        )
     training = run.training
     set_defaults = argparse.ArgumentParser()
     set_usual_loss(set_defaults)
@@ -146,11 +176,21 @@ def _default_recipe(experiment: Experiment, options: argparse.Namespace) -> Trai
     return recipe(merged, experiment.dataset, **kept, trainable=trainable, seed=options.seed)
 
 
+def _trainings(experiment: Experiment, config: TrainingConfig, options: argparse.Namespace) -> Trainings:
+    from kdviz.studies.search.trainings import Trainings, part_of
+
+    splits, results = splits_of(experiment, options), options.results or experiment.folder / "runs"
+    if options.train_samples:  # the teacher's logits of a part are no one else's
+        splits = part_of(splits, options.train_samples)
+        results = f"{str(results).rstrip('/')}/train-{options.train_samples}"
+    return Trainings(experiment, splits, config, results, options.threads or 0)
+
+
 def _finals(trainings: Trainings, default: Mapping[str, Any], options: argparse.Namespace) -> None:
-    from kdviz.studies.search.finals import DEFAULT, GRID_SEEDS, WINNER, Candidate, best_of_grid, run_finals, run_grid
-    from kdviz.studies.search.report import rows_of, settings_in
+    from kdviz.studies.search.finals import Candidate, best_of_grid, run_finals, run_grid
     from kdviz.studies.search.pareto import winner_of
-    from kdviz.studies.search.table import GRID_RUNS, SEARCH
+    from kdviz.studies.search.report import rows_of, settings_in
+    from kdviz.studies.search.table import DEFAULT, GRID_RUNS, GRID_SEEDS, SEARCH, WINNER
 
     winner = winner_of(rows_of(SEARCH, trainings.experiment))
     candidates = [Candidate(WINNER, settings_in(winner), winner["accuracy"]), Candidate(DEFAULT, default)]
@@ -170,7 +210,11 @@ def _print(experiment: Experiment, options: argparse.Namespace) -> None:
     assert report is not None  # it was written just now
     sentences = search_sentences(report, options.margin / 100)
     if options.json:
-        print(json.dumps({"experiment": str(experiment.folder), **report.to_json(), "sentences": sentences}, allow_nan=False))
+        print(
+            json.dumps(
+                {"experiment": str(experiment.folder), **report.to_json(), "sentences": sentences}, allow_nan=False
+            )
+        )
         return
     _print_trials(report)
     print("\n".join(sentences))
@@ -182,5 +226,7 @@ def _print_trials(report: SearchReport) -> None:
     for row in report.trials:
         accuracy = "" if row["accuracy"] is None else f"{row['accuracy']:.2%}"
         seconds = "" if row["seconds"] is None else f"{row['seconds']:.1f}"
-        values = "  ".join(f"{row[name] if isinstance(row[name], str) else format(row[name], '.4g'):>13}" for name in names)
+        values = "  ".join(
+            f"{row[name] if isinstance(row[name], str) else format(row[name], '.4g'):>13}" for name in names
+        )
         print(f"{row['trial']:>5} {row['state']:9} {accuracy:>10} {seconds:>8}  {values}")

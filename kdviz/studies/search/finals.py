@@ -12,13 +12,15 @@ from kdviz.core.errors import SettingError
 from kdviz.core.vocabulary import Split
 from kdviz.distill import Stage
 from kdviz.distill.storage.training_run import TrainingRun
-from kdviz.studies.search.table import DEFAULT, FINAL, GRID, GRID_RUNS, WINNER
+from kdviz.studies.search.table import (
+    FINAL,
+    GRID,
+    GRID_ALPHAS,
+    GRID_RUNS,
+    GRID_SEEDS,
+    GRID_TEMPERATURES,
+)
 from kdviz.studies.search.trainings import Engine, Trainings
-
-GRID_TEMPERATURES = (1.0, 2.0, 4.0, 8.0, 16.0, 64.0)
-GRID_ALPHAS = (0.1, 0.5, 0.9)
-GRID_SEEDS = (0, 1, 2)
-"""The grid that a search is held against: 54 runs, otherwise with the default recipe."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,9 @@ def run_grid(trainings: Trainings, default: Mapping[str, Any], engine: Engine) -
     _write_grid(trainings, grid, runs)
 
 
-def _write_grid(trainings: Trainings, grid: Sequence[tuple[Mapping[str, Any], int]], runs: Sequence[TrainingRun]) -> None:
+def _write_grid(
+    trainings: Trainings, grid: Sequence[tuple[Mapping[str, Any], int]], runs: Sequence[TrainingRun]
+) -> None:
     rows = [
         {
             **settings,
@@ -122,7 +126,9 @@ def check_new(seeds: Sequence[int], used: Sequence[int]) -> None:
 def _final_row(trainings: Trainings, candidate: Candidate, seed: int, run: TrainingRun) -> dict[str, Any]:
     reason = trainings.failure(run)
     if reason:
-        raise SettingError("'{name}' cannot be trained with the seed {seed}: {reason}", name=candidate.name, seed=seed, reason=reason)
+        raise SettingError(
+            "'{name}' cannot be trained with the seed {seed}: {reason}", name=candidate.name, seed=seed, reason=reason
+        )
     right = trainings.right(run).numpy()
     return {
         **candidate.settings,
@@ -143,6 +149,3 @@ def _stages(trainings: Trainings, name: str, runs: Sequence[TrainingRun], engine
     left = list({run.identity: run for run in runs if not trainings.is_done(run)}.values())
     for index, progress in trainings.execute(left, engine):
         yield Stage(f"{name}, run {index + 1}", index + 1, len(left), progress)
-
-
-__all__ = ["DEFAULT", "GRID", "WINNER", "Candidate", "best_of_grid", "check_new", "run_finals", "run_grid"]

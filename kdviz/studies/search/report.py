@@ -1,4 +1,4 @@
-"""What the tables of a search say: its trials, its front, and the winner beside the default recipe and a grid's best."""
+"""What the tables of a search say: its trials, its front, and the winner beside the default recipe and a grid."""
 
 from __future__ import annotations
 
@@ -12,11 +12,21 @@ import numpy as np
 from kdviz.experiment import Experiment
 from kdviz.metrics import Difference, paired_difference
 from kdviz.studies.json_values import finite
-from kdviz.studies.search.finals import GRID_ALPHAS, GRID_SEEDS, GRID_TEMPERATURES
 from kdviz.studies.search.objectives import ACCURACY, OBJECTIVES, Objective
 from kdviz.studies.search.pareto import winner_of
 from kdviz.studies.search.space import PARAMETERS
-from kdviz.studies.search.table import COMPLETE, DEFAULT, FAILED, FINAL, GRID, GRID_RUNS, PRUNED, SEARCH, WINNER
+from kdviz.studies.search.table import (
+    COMPLETE,
+    DEFAULT,
+    FINAL,
+    GRID,
+    GRID_ALPHAS,
+    GRID_RUNS,
+    GRID_SEEDS,
+    GRID_TEMPERATURES,
+    SEARCH,
+    WINNER,
+)
 from kdviz.studies.tables import StudyTable
 
 Row = Mapping[str, Any]
@@ -184,12 +194,16 @@ def _names(final: Sequence[Row]) -> list[str]:
 
 def _tested(name: str, rows: Sequence[Row]) -> TestedCandidate:
     right = {
-        row["seed"]: np.unpackbits(np.frombuffer(row["right"], np.uint8), count=row["samples"]).astype(bool) for row in rows
+        row["seed"]: np.unpackbits(np.frombuffer(row["right"], np.uint8), count=row["samples"]).astype(bool)
+        for row in rows
     }
     means = {column: float(np.mean([row[column] for row in rows])) for column in ("validation", "accuracy", "seconds")}
     return TestedCandidate(
-        name, settings_in(rows[0]), rows[0]["chosen_by"], means["validation"], means["accuracy"], means["seconds"], right
+        name,
+        settings_in(rows[0]),
+        rows[0]["chosen_by"],
+        means["validation"],
+        means["accuracy"],
+        means["seconds"],
+        right,
     )
-
-
-__all__ = ["FAILED", "PRUNED", "SearchReport", "TestedCandidate", "read_search_report", "report_of"]

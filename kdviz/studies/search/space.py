@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from kdviz.core.errors import SettingError
 from kdviz.core.language import N_
-from kdviz.studies.sweep.loss_values import parse_loss
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
@@ -69,6 +68,8 @@ class Parameter:
             UnknownNameError: It names a loss that there is not.
         """
         if self.name == LOSS:
+            from kdviz.studies.sweep.loss_values import parse_loss
+
             names = dict.fromkeys(str(parse_loss(part)) for part in text.split(",") if part.strip())
             return replace(self, choices=self._some(tuple(names), text))
         low, colon, high = text.partition(":")
@@ -88,7 +89,8 @@ class Parameter:
 
     def _refused(self, text: str) -> SettingError:
         return SettingError(
-            "'{text}' is no range of {option}; write one value, or two with a colon between, from {least:g} to {most:g}.",
+            "'{text}' is no range of {option}; write one value, or two with a colon between, from {least:g} to "
+            "{most:g}.",
             text=text,
             option=self.option,
             least=self.least,
@@ -162,6 +164,8 @@ def settings_of(config: TrainingConfig) -> dict[str, Any]:
 
 def applied(config: TrainingConfig, settings: Mapping[str, Any], seed: int) -> TrainingConfig:
     """A recipe with these settings, but for the width, which is the network's."""
+    from kdviz.studies.sweep.loss_values import parse_loss
+
     own = {name: settings[name] for name in ("temperature", "alpha", "learning_rate", "epochs")}
     changed = replace(config, seed=seed, **own)
     return parse_loss(settings[LOSS]).applied_to(changed)

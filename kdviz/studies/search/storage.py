@@ -1,4 +1,4 @@
-"""The storage of a search: one process at a time writes it, and a kill at any moment leaves every earlier trial whole."""
+"""The storage of a search: one process at a time writes it, and a kill leaves every earlier trial whole."""
 
 from __future__ import annotations
 
@@ -53,7 +53,9 @@ def search_lock(folder: Path) -> Iterator[None]:
             folder=folder,
         ) from error
     except OSError as error:
-        raise KdvizError("Cannot write into '{folder}': {strerror}.", folder=folder, strerror=error.strerror or error) from error
+        raise KdvizError(
+            "Cannot write into '{folder}': {strerror}.", folder=folder, strerror=error.strerror or error
+        ) from error
     try:
         yield
     finally:

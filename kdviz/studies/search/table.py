@@ -12,6 +12,11 @@ COMPLETE, PRUNED, FAILED = "complete", "pruned", "failed"
 WINNER, DEFAULT, GRID = "winner", "default", "grid"
 """Candidates that are trained again with new seeds."""
 
+GRID_TEMPERATURES = (1.0, 2.0, 4.0, 8.0, 16.0, 64.0)
+GRID_ALPHAS = (0.1, 0.5, 0.9)
+GRID_SEEDS = (0, 1, 2)
+"""The grid that a search is held against: 54 runs, otherwise with the default recipe."""
+
 _SETTINGS = [
     ("temperature", pa.float64()),
     ("alpha", pa.float64()),
@@ -55,7 +60,9 @@ SEARCH = _Table(
 
 GRID_RUNS = _Table(
     "search_grid",
-    pa.schema([("run", pa.string()), ("seed", pa.int32()), *_SETTINGS, ("accuracy", pa.float64()), ("seconds", pa.float64())]),
+    pa.schema(
+        [("run", pa.string()), ("seed", pa.int32()), *_SETTINGS, ("accuracy", pa.float64()), ("seconds", pa.float64())]
+    ),
 )
 """One row a run of the grid of temperature and alpha, with its validation accuracy."""
 

@@ -46,6 +46,19 @@ def train_or_record(
         store.write(f"{run.identity}/{_FAILURE}", json.dumps(str(error)).encode())
 
 
+def part_of(splits: Mapping[str, LabelledImages], count: int) -> dict[str, LabelledImages]:
+    """The splits with ``count`` of the training samples: always the same random ones.
+
+    Raises:
+        SettingError: There are not as many.
+    """
+    training = splits[Split.TRAIN]
+    if count > len(training):
+        raise SettingError("There are {n} training samples, not {count}.", n=len(training), count=count)
+    order = torch.randperm(len(training), generator=torch.Generator().manual_seed(0))
+    return {**splits, Split.TRAIN: training.take(order[:count].sort().values)}
+
+
 @dataclass
 class Trainings:
     """The trainings of one search.

@@ -104,14 +104,16 @@ class Search:
     @property
     def ended(self) -> list[FrozenTrial]:
         """The trials that have ended, without those that were interrupted."""
-        return [trial for trial in self.study.trials if trial.state.is_finished() and INTERRUPTED not in trial.user_attrs]
+        return [
+            trial for trial in self.study.trials if trial.state.is_finished() and INTERRUPTED not in trial.user_attrs
+        ]
 
     @property
     def complete(self) -> list[FrozenTrial]:
         return [trial for trial in self.study.trials if trial.state == self._states.COMPLETE]
 
     def _try_again(self) -> None:
-        """Mark trials of a process that ended as failed, and put their settings in the queue; begin with the default."""
+        """Queue the settings of trials whose process ended, which count as failed; begin with the default recipe."""
         if not self.study.trials:
             known = {name: self.default[name] for name, each in self.space.items() if not each.is_fixed}
             self.study.enqueue_trial({name: value for name, value in known.items() if self.space[name].holds(value)})
@@ -199,7 +201,14 @@ class Search:
     def _row(self, number: int, trial: FrozenTrial) -> dict[str, Any]:
         states = {self._states.COMPLETE: COMPLETE, self._states.PRUNED: PRUNED}
         settings, row = trial.user_attrs[_SETTINGS], trial.user_attrs[_ROW]
-        return {"trial": number, "state": states.get(trial.state, FAILED), "seed": self.seed, **settings, **row, "front": False}
+        return {
+            "trial": number,
+            "state": states.get(trial.state, FAILED),
+            "seed": self.seed,
+            **settings,
+            **row,
+            "front": False,
+        }
 
     def write(self) -> None:
         """Replace search.parquet."""
