@@ -136,8 +136,8 @@ def _draw_front(report: SearchReport, objective: Objective) -> Figure:
     plot = figure.subplots()
     for front, rows in _front(report, objective):
         x, y = [row[objective.column] for row in rows], [row["accuracy"] for row in rows]
-        fill = {} if front else {"markerfacecolor": "none"}
-        plot.plot(x, y, "o", color=_GREEN if front else _GREY, label=_front_title(front), **fill)
+        face = _GREEN if front else "none"
+        plot.plot(x, y, "o", color=_GREEN if front else _GREY, label=_front_title(front), markerfacecolor=face)
     plot.set(xlabel=_(objective.title), ylabel=_("Validation accuracy"))
     plot.yaxis.set_major_formatter(lambda value, _position: percent(value, 1))
     plot.grid(alpha=0.3)

@@ -21,9 +21,9 @@ def on_front(rows: Sequence[Mapping[str, Any]], objectives: Sequence[Objective])
         return []
     signs = np.array([1.0 if objective.higher else -1.0 for objective in objectives])
     values = signs * np.array([[row[objective.column] for objective in objectives] for row in rows], float)  # (N, M)
-    no_worse = (values[:, None] >= values[None]).all(2)
-    better = (values[:, None] > values[None]).any(2)
-    return [not bool(column.any()) for column in (no_worse & better).T]
+    no_worse = np.all(values[:, None] >= values[None], axis=2)  # (N, N)
+    better = np.any(values[:, None] > values[None], axis=2)
+    return (~np.any(no_worse & better, axis=0)).tolist()
 
 
 def winner_of(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:

@@ -121,7 +121,9 @@ class SearchReport:
             return None
         winner, other = tested[WINNER].right, tested[name].right
         shared = [seed for seed in winner if seed in other]
-        return paired_difference(*(np.stack([right[seed] for seed in shared]) for right in (other, winner)))
+        return paired_difference(
+            np.stack([other[seed] for seed in shared]), np.stack([winner[seed] for seed in shared])
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The numbers; None for what is not known."""

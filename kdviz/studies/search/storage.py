@@ -20,7 +20,7 @@ FILE = "search.db"
 """SQLite, which optuna-dashboard opens: ``optuna-dashboard sqlite:///models/NAME/search.db``."""
 
 _LOCK, _WAIT = "search.lock", 10.0  # seconds for another program that has the file
-_ABOUT, INTERRUPTED = "about", "interrupted"
+_ABOUT = "about"
 
 
 def import_optuna() -> Any:

@@ -21,7 +21,7 @@ from kdviz.core.vocabulary import Split
 from kdviz.data import LabelledImages
 from kdviz.distill import TrainingConfig
 from kdviz.distill.runs import execute_run
-from kdviz.distill.storage.run_files import is_finished, read_array, read_result, read_weights
+from kdviz.distill.storage.run_files import is_finished, new_network, read_array, read_result, read_weights
 from kdviz.distill.storage.training_run import TrainingRun
 from kdviz.distill.training import TrainingProgress
 from kdviz.experiment import Experiment
@@ -122,8 +122,18 @@ class Trainings:
             return ()
         if not has_widths(self.network):
             raise SettingError("The network '{network}' has no widths; leave --width at 1.", network=self.network)
-        own = inspect.signature(networks[self.network]).parameters[WIDTHS].default
-        return tuple(max(1, round(width * factor)) for width in own)
+        return tuple(max(1, round(width * factor)) for width in self._own_widths)
+
+    @cached_property
+    def _own_widths(self) -> tuple[int, ...]:
+        """Outputs of the student's layers but the last, in its own width."""
+        declared = inspect.signature(networks[self.network]).parameters[WIDTHS].default
+        if declared:
+            return tuple(declared)
+        spec = self._sweep.plan.student(self.config.seed).spec  # they depend on the input
+        network = new_network(self.network, spec, len(self.experiment.classes), 0)
+        layers = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
+        return tuple(len(layer.weight) for layer in layers[:-1])
 
     def execute(self, runs: Sequence[TrainingRun], engine: Engine) -> Iterator[tuple[int, TrainingProgress | None]]:
         """Do what is left of the runs; yield (number, progress), and (number, None) when one is done."""

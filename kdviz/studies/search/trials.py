@@ -15,7 +15,7 @@ from kdviz.studies.search.maps import MapAgreement
 from kdviz.studies.search.objectives import AGREEMENT, OPERATIONS, Objective
 from kdviz.studies.search.pareto import on_front
 from kdviz.studies.search.space import Parameter
-from kdviz.studies.search.storage import INTERRUPTED, import_optuna, importance, open_study, sampler, whole_storage
+from kdviz.studies.search.storage import import_optuna, importance, open_study, sampler, whole_storage
 from kdviz.studies.search.table import COMPLETE, FAILED, PRUNED, SEARCH
 from kdviz.studies.search.trainings import Engine, Trainings
 
@@ -103,10 +103,8 @@ class Search:
 
     @property
     def ended(self) -> list[FrozenTrial]:
-        """The trials that have ended, without those that were interrupted."""
-        return [
-            trial for trial in self.study.trials if trial.state.is_finished() and INTERRUPTED not in trial.user_attrs
-        ]
+        """The trials that have ended, without those that were interrupted, which have no figures."""
+        return [trial for trial in self.study.trials if trial.state.is_finished() and _ROW in trial.user_attrs]
 
     @property
     def complete(self) -> list[FrozenTrial]:
@@ -118,8 +116,11 @@ class Search:
             known = {name: self.default[name] for name, each in self.space.items() if not each.is_fixed}
             self.study.enqueue_trial({name: value for name, value in known.items() if self.space[name].holds(value)})
         for trial in self.study.trials:
-            if trial.state == self._states.RUNNING:
-                self.study._storage.set_trial_user_attr(trial._trial_id, INTERRUPTED, True)
+            if trial.state != self._states.RUNNING:
+                continue
+            if _ROW in trial.user_attrs:  # only the last word is missing
+                self._tell(trial.number, trial.user_attrs[_ROW])
+            else:
                 self.study.tell(trial.number, state=self._states.FAIL)
                 self.study.enqueue_trial(trial.params)
 
@@ -138,7 +139,7 @@ class Search:
             try:
                 runs[number] = self.trainings.run(trial.user_attrs[_SETTINGS], self.seed)
             except KdvizError as error:  # settings that do not fit together
-                self._fail(trial, "", str(error))
+                self._end(trial, _failed("", str(error)))
         numbers = list(runs)
         watches = {number: _Watch(batch[number], self.prunes) for number in numbers}
         steps = self.trainings.execute(list(runs.values()), engine)
@@ -146,23 +147,35 @@ class Search:
             number = numbers[index]
             yield Stage(f"trial {batch[number].number}", ended + number + 1, count, progress)
             if progress is None:
-                self._tell(batch[number], runs[number])
+                self._end(batch[number], self._figures(runs[number]))
             elif watches[number].is_hopeless(progress):
                 yield Stage(f"trial {batch[number].number}", ended + number + 1, count, None)
                 next(steps, None)  # its state is kept
-                self._prune(batch[number], runs[number], watches[number])
+                self._end(batch[number], watches[number].row(runs[number]))
                 break
         steps.close()  # type: ignore[attr-defined]
 
     # the end of a trial -----------------------------------------------------------------------------------------------
 
-    def _tell(self, trial: Trial, run: TrainingRun) -> None:
+    def _end(self, trial: Trial, row: Mapping[str, Any]) -> None:
+        """Keep a trial's figures, and tell Optuna."""
+        trial.set_user_attr(_ROW, row)
+        self._tell(trial.number, row)
+
+    def _tell(self, number: int, row: Mapping[str, Any]) -> None:
+        if row["state"] == COMPLETE:
+            self.study.tell(number, [row[objective.column] for objective in self.objectives])
+        else:
+            self.study.tell(number, state=self._states.PRUNED if row["state"] == PRUNED else self._states.FAIL)
+
+    def _figures(self, run: TrainingRun) -> dict[str, Any]:
+        """The figures of a run that has ended, in the columns of search.parquet."""
         reason = self.trainings.failure(run)
         if reason:
-            self._fail(trial, run.identity, reason)
-            return
+            return _failed(run.identity, reason)
         metrics = self.trainings.metrics(run)
         row = {
+            "state": COMPLETE,
             "run": run.identity,
             "epochs_done": run.config.epochs,
             "accuracy": metrics["accuracy"],
@@ -172,21 +185,9 @@ class Search:
         names = [objective.name for objective in self.objectives]
         row |= {"mflop": self.trainings.mflop(run)} if OPERATIONS in names else {}
         row |= {"agreement": self._maps.of(run)} if AGREEMENT in names else {}
-        values = [row[objective.column] for objective in self.objectives]
-        if any(math.isnan(value) for value in values):
-            self._fail(trial, run.identity, "one of its objectives could not be measured")
-            return
-        trial.set_user_attr(_ROW, row)
-        self.study.tell(trial, values)
-
-    def _fail(self, trial: Trial, identity: str, reason: str) -> None:
-        trial.set_user_attr(_ROW, {"run": identity, "reason": reason})
-        self.study.tell(trial, state=self._states.FAIL)
-
-    def _prune(self, trial: Trial, run: TrainingRun, watch: _Watch) -> None:
-        row = {"run": run.identity, "epochs_done": watch.epoch, "accuracy": watch.accuracy, "seconds": watch.seconds}
-        trial.set_user_attr(_ROW, row)
-        self.study.tell(trial, state=self._states.PRUNED)
+        if any(math.isnan(row[objective.column]) for objective in self.objectives):
+            return _failed(run.identity, "one of its objectives could not be measured")
+        return row
 
     # the table --------------------------------------------------------------------------------------------------------
 
@@ -199,16 +200,8 @@ class Search:
         return rows
 
     def _row(self, number: int, trial: FrozenTrial) -> dict[str, Any]:
-        states = {self._states.COMPLETE: COMPLETE, self._states.PRUNED: PRUNED}
         settings, row = trial.user_attrs[_SETTINGS], trial.user_attrs[_ROW]
-        return {
-            "trial": number,
-            "state": states.get(trial.state, FAILED),
-            "seed": self.seed,
-            **settings,
-            **row,
-            "front": False,
-        }
+        return {"trial": number, "seed": self.seed, **settings, **row, "front": False}
 
     def write(self) -> None:
         """Replace search.parquet."""
@@ -238,3 +231,12 @@ class _Watch:
             return False
         self._trial.report(self.accuracy, progress.epoch)
         return progress.epoch < progress.epochs and self._trial.should_prune()
+
+    def row(self, run: TrainingRun) -> dict[str, Any]:
+        """The figures of a trial that is stopped here."""
+        figures = {"epochs_done": self.epoch, "accuracy": self.accuracy, "seconds": self.seconds}
+        return {"state": PRUNED, "run": run.identity, **figures}
+
+
+def _failed(identity: str, reason: str) -> dict[str, Any]:
+    return {"state": FAILED, "run": identity, "reason": reason}

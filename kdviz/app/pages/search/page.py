@@ -55,9 +55,9 @@ def _report(opened: OpenExperiment) -> SearchReport | None:
 def _show_missing(opened: OpenExperiment) -> None:
     st.markdown(
         _(
-            "A search trains students with many recipes of distillation, each better chosen than the last, and looks at "
-            "the validation split only. The winner is then trained with new seeds, and judged on the test split beside "
-            "the default recipe: the highest of many figures is too high."
+            "A search trains students with many recipes of distillation, each better chosen than the last, and looks "
+            "at the validation split only. The winner is then trained with new seeds, and judged on the test split "
+            "beside the default recipe: the highest of many figures is too high."
         )
     )
     if opened.experiment.is_imported:
