@@ -22,6 +22,7 @@ from kdviz.studies.search.table import COMPLETE, PRUNED
 from kdviz.studies.search.titles import STATES, settings_text, value_text
 
 _GREY, _BLUE, _GREEN = "#7A8794", role_colour(Role.TEACHER), role_colour(Role.KD_STUDENT)
+_PALE = "#B9A3A3"
 _STYLES = {COMPLETE: (_BLUE, "circle", "o"), PRUNED: (_GREY, "x", "x")}
 _TICKS = 4
 _LAYOUT: dict[str, Any] = {
@@ -217,35 +218,66 @@ def _objective_axis(rows: Sequence[Row], objective: Objective) -> tuple[str, lis
     return _(objective.title), values, ticks, [objective.text(tick) for tick in ticks]
 
 
+def _heights(report: SearchReport) -> np.ndarray:
+    """Position of each complete trial on each axis, from 0 to 1: (axes, trials)."""
+    return np.array([_scaled(np.array(values)) for _title, values, _ticks, _texts in _axes(report)])
+
+
+def _colours(report: SearchReport) -> list[str]:
+    """A colour a complete trial, from grey to green by accuracy; both can be seen on white and on black."""
+    shares = _scaled(np.array([row["accuracy"] for row in report.complete]))
+    ends = np.array([[int(colour[at : at + 2], 16) for at in (1, 3, 5)] for colour in (_PALE, _GREEN)])
+    mixed = ends[0] + shares[:, None] * (ends[1] - ends[0])
+    return ["#{:02X}{:02X}{:02X}".format(*map(round, colour)) for colour in mixed.tolist()]
+
+
+def _is_winner(report: SearchReport, row: Row) -> bool:
+    return report.winner is not None and row["trial"] == report.winner["trial"]
+
+
 @Chart
 def search_coordinates(report: SearchReport) -> go.Figure:
-    """A line a complete trial through its settings and objectives, coloured by validation accuracy.
+    """A line a complete trial through its settings and objectives, greener the more accurate it is.
+
+    Drawn of plain lines, as Plotly's own form needs WebGL.
 
     Args:
         report: The search.
     """
-    dimensions = [
-        {"label": title.replace(" (", "<br>("), "values": values, "tickvals": ticks, "ticktext": texts}
-        for title, values, ticks, texts in _axes(report)
-    ]
-    accuracy = [row["accuracy"] for row in report.complete]
-    line = {"color": accuracy, "colorscale": "Viridis", "showscale": False}
-    chart = go.Figure(go.Parcoords(dimensions=dimensions, line=line, labelangle=-20, labelside="top"))
-    return chart.update_layout(height=420, margin={"l": 60, "r": 60, "t": 90, "b": 20})
+    axes, heights, colours = _axes(report), _heights(report), _colours(report)
+    chart = go.Figure()
+    for number in np.argsort([row["accuracy"] for row in report.complete], kind="stable").tolist():
+        row = report.complete[number]
+        chart.add_trace(
+            go.Scatter(
+                x=list(range(len(axes))),
+                y=heights[:, number].tolist(),
+                mode="lines+markers",
+                line={"color": colours[number], "width": 4 if _is_winner(report, row) else 1.5},
+                marker={"size": 5},
+                showlegend=False,
+                text=[f"{_hover(report, row)}<br>{percent(row['accuracy'], 2)}"] * len(axes),
+                hovertemplate="%{text}<extra></extra>",
+            )
+        )
+    for place, (_title, values, ticks, texts) in enumerate(axes):
+        chart.add_vline(place, line={"color": _GREY, "width": 1})
+        for height, text in zip(_scaled(np.array(ticks), values).tolist(), texts, strict=True):
+            chart.add_annotation(x=place, y=height, text=text, showarrow=False, xanchor="left", font={"size": 11})
+    titles = [title.replace(" ", "<br>", 1) for title, *_rest in axes]
+    chart.update_xaxes(tickvals=list(range(len(axes))), ticktext=titles, showgrid=False, range=[-0.1, len(axes) - 0.5])
+    chart.update_yaxes(visible=False)
+    return chart.update_layout(height=420, margin=_LAYOUT["margin"], hovermode="closest")
 
 
 @search_coordinates.file_form
 def _draw_coordinates(report: SearchReport) -> Figure:
-    axes = _axes(report)
+    axes, heights, colours = _axes(report), _heights(report), _colours(report)
     figure = new_figure(max(6, 1.6 * len(axes)), 4.5)
     plot = figure.subplots()
-    accuracy = np.array([row["accuracy"] for row in report.complete])
-    from matplotlib import colormaps
-
-    colours = colormaps["viridis"](_scaled(accuracy))
-    heights = np.array([_scaled(np.array(values)) for _title, values, _ticks, _texts in axes])  # (axes, trials)
-    for trial in np.argsort(accuracy):
-        plot.plot(heights[:, trial], color=colours[trial], linewidth=1)
+    for number in np.argsort([row["accuracy"] for row in report.complete], kind="stable").tolist():
+        width = 3 if _is_winner(report, report.complete[number]) else 1
+        plot.plot(heights[:, number], color=colours[number], linewidth=width)
     for place, (_title, values, ticks, texts) in enumerate(axes):
         plot.axvline(place, color=_GREY, linewidth=0.8)
         for height, text in zip(_scaled(np.array(ticks), values), texts, strict=True):

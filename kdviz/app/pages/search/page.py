@@ -93,7 +93,9 @@ def _show_parameters(opened: OpenExperiment, report: SearchReport) -> None:
     if len(report.complete) > 1 and report.varied:
         st.subheader(_("Settings and figures together"))
         _show(opened, figures.search_coordinates, "coordinates", report)
-        st.caption(_("One line is one trial that was trained to the end; the lighter, the more accurate."))
+        st.caption(
+            _("One line is one trial that was trained to the end; the greener, the more accurate. The thick one won.")
+        )
 
 
 def _show(opened: OpenExperiment, chart: Chart, name: str, *data: Any) -> None:
