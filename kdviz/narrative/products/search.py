@@ -136,7 +136,8 @@ def winner_sentences(report: SearchReport) -> list[str]:
     return [
         *sentences,
         _(
-            "The highest of many figures is too high on average: with {seeds} the same settings have {validation} of the "
+            "The highest of many figures is too high on average: with {seeds} the same settings have "
+            "{validation} of the "
             "validation samples, and {test} of the test samples.",
             seeds=plural("{count} new seed", "{count} new seeds", len(tested.right)),
             validation=percent(tested.validation, 2),

@@ -109,7 +109,7 @@ def open_study(folder: Path, directions: list[str], about: Mapping[str, Any], *,
         )
         pruner = optuna.pruners.NopPruner()
         if prunes:
-            pruner = optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=4)
+            pruner = optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=3)
         study = _existing(optuna, storage, folder, directions, pruner)
         text = json.dumps(about, sort_keys=True)
         known = study.user_attrs.get(_ABOUT)
