@@ -81,10 +81,10 @@ d = bundled_digits()["bundled"]
 small = LabelledImages(d.images[:, :, ::2, ::2].contiguous(), d.labels, d.classes, d.split)
 tune.splits_of = lambda experiment, options: small_splits(small)
 hopeless = trials._Watch.is_hopeless
-def kill(watch, progress):
-    if watch._trial.number == 2 and progress.ends_epoch:
+def kill(watch, *epoch):
+    if watch._trial.number == 2:
         os.kill(os.getpid(), signal.SIGKILL)
-    return hopeless(watch, progress)
+    return hopeless(watch, *epoch)
 trials._Watch.is_hopeless = kill
 main({arguments!r})
 """
@@ -111,6 +111,10 @@ def test_a_killed_search_keeps_its_trials_and_ends_as_an_uninterrupted_one(folde
     timeless = [[{**row, "seconds": None} for row in rows(each)] for each in (folder, whole)]
     assert timeless[0] == timeless[1]
     assert [row["run"] for row in rows(folder)[:2]] == [row["run"] for row in kept]
+    ended = rows(folder)
+    (folder / storage.FILE).unlink()  # trained anew, of runs that are all in the store: they are stopped as they were
+    assert tune(folder, "--trials", "4") == 0
+    assert rows(folder) == ended
 
 
 @pytest.mark.slow

@@ -263,7 +263,9 @@ def search_coordinates(report: SearchReport) -> go.Figure:
     for place, (_title, values, ticks, texts) in enumerate(axes):
         chart.add_vline(place, line={"color": _GREY, "width": 1})
         for height, text in zip(_scaled(np.array(ticks), values).tolist(), texts, strict=True):
-            chart.add_annotation(x=place, y=height, text=text, showarrow=False, xanchor="left", xshift=5, font={"size": 11})
+            chart.add_annotation(
+                x=place, y=height, text=text, showarrow=False, xanchor="left", xshift=5, font={"size": 11}
+            )
     titles = [title.replace(" ", "<br>", 1) for title, *_rest in axes]
     chart.update_xaxes(tickvals=list(range(len(axes))), ticktext=titles, showgrid=False, range=[-0.1, len(axes) - 0.5])
     chart.update_yaxes(visible=False)

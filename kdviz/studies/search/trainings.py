@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -150,10 +149,14 @@ class Trainings:
         content = self.store.read(f"{run.identity}/{_FAILURE}")
         return json.loads(content) if content and not self.is_done(run) else ""
 
-    def seconds(self, run: TrainingRun) -> float:
-        """Seconds of training."""
+    def curves(self, run: TrainingRun) -> list[dict[str, Any]]:
+        """The epochs of a finished run: ``epoch``, ``validation_accuracy``, ``seconds`` and more."""
         result = read_result(self.store, run.identity)
-        return sum(epoch["seconds"] for epoch in result["curves"]) if result else math.nan
+        return result["curves"] if result else []
+
+    def seconds(self, run: TrainingRun) -> float:
+        """Seconds of training of a finished run."""
+        return sum(epoch["seconds"] for epoch in self.curves(run))
 
     def metrics(self, run: TrainingRun, split: str = Split.VALIDATION) -> dict[str, float]:
         """Figures of a finished run on a split."""

@@ -140,15 +140,19 @@ class Search:
                 runs[number] = self.trainings.run(trial.user_attrs[_SETTINGS], self.seed)
             except KdvizError as error:  # settings that do not fit together
                 self._end(trial, _failed("", str(error)))
+        watches = {number: _Watch(batch[number], self.prunes) for number in runs}
+        for number in [number for number, run in runs.items() if self.trainings.is_done(run)]:
+            self._end(batch[number], self._replayed(runs.pop(number), watches[number]))
         numbers = list(runs)
-        watches = {number: _Watch(batch[number], self.prunes) for number in numbers}
         steps = self.trainings.execute(list(runs.values()), engine)
         for index, progress in steps:
             number = numbers[index]
             yield Stage(f"trial {batch[number].number}", ended + number + 1, count, progress)
             if progress is None:
                 self._end(batch[number], self._figures(runs[number]))
-            elif watches[number].is_hopeless(progress):
+            elif progress.ends_epoch and watches[number].is_hopeless(
+                progress.epoch, progress.epochs, progress.validation_accuracy or 0.0, progress.seconds_of_epoch
+            ):
                 yield Stage(f"trial {batch[number].number}", ended + number + 1, count, None)
                 next(steps, None)  # its state is kept
                 self._end(batch[number], watches[number].row(runs[number]))
@@ -167,6 +171,13 @@ class Search:
             self.study.tell(number, [row[objective.column] for objective in self.objectives])
         else:
             self.study.tell(number, state=self._states.PRUNED if row["state"] == PRUNED else self._states.FAIL)
+
+    def _replayed(self, run: TrainingRun, watch: _Watch) -> dict[str, Any]:
+        """The figures of a run that was done before: the same, stopped early or not, as if it were trained now."""
+        for each in self.trainings.curves(run):
+            if watch.is_hopeless(each["epoch"], run.config.epochs, each["validation_accuracy"], each["seconds"]):
+                return watch.row(run)
+        return self._figures(run)
 
     def _figures(self, run: TrainingRun) -> dict[str, Any]:
         """The figures of a run that has ended, in the columns of search.parquet."""
@@ -220,17 +231,15 @@ class _Watch:
         self._trial, self._prunes = trial, prunes
         self.epoch, self.accuracy, self.seconds = 0, 0.0, 0.0
 
-    def is_hopeless(self, progress: Any) -> bool:
-        """Whether to stop here, by the best validation accuracy so far beside other trials' after as many epochs."""
-        if not progress.ends_epoch:
-            return False
-        self.epoch = progress.epoch
-        self.seconds += progress.seconds_of_epoch
-        self.accuracy = max(self.accuracy, progress.validation_accuracy)
+    def is_hopeless(self, epoch: int, epochs: int, accuracy: float, seconds: float) -> bool:
+        """Whether to stop after an epoch, by the best validation accuracy so far beside other trials' by then."""
+        self.epoch = epoch
+        self.seconds += seconds
+        self.accuracy = max(self.accuracy, accuracy)
         if not self._prunes:
             return False
-        self._trial.report(self.accuracy, progress.epoch)
-        return progress.epoch < progress.epochs and self._trial.should_prune()
+        self._trial.report(self.accuracy, epoch)
+        return epoch < epochs and self._trial.should_prune()
 
     def row(self, run: TrainingRun) -> dict[str, Any]:
         """The figures of a trial that is stopped here."""
