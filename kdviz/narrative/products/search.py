@@ -103,7 +103,13 @@ def _against(report: SearchReport, name: str, margin: float) -> list[str]:
 
 def further_sentences(report: SearchReport) -> list[str]:
     """The trials, the winner with its validation and its test figure apart, the time, the front."""
-    return [count_sentence(report), *winner_sentences(report), *time_sentences(report), *front_sentences(report)]
+    return [
+        count_sentence(report),
+        *sample_sentences(report),
+        *winner_sentences(report),
+        *time_sentences(report),
+        *front_sentences(report),
+    ]
 
 
 def count_sentence(report: SearchReport) -> str:
@@ -115,6 +121,20 @@ def count_sentence(report: SearchReport) -> str:
         pruned=plural("{count} was", "{count} were", report.count(PRUNED)),
         failed=number(report.count(FAILED)),
     )
+
+
+def sample_sentences(report: SearchReport) -> list[str]:
+    """The samples that all students learned from; empty where the table does not say."""
+    samples = report.about.get("training_samples")
+    if samples is None:
+        return []
+    return [
+        _(
+            "All students learned from {samples}, for at most {epochs}.",
+            samples=plural("{count} training sample", "{count} training samples", samples),
+            epochs=plural("{count} epoch", "{count} epochs", max(row["epochs"] for row in report.trials)),
+        )
+    ]
 
 
 def winner_sentences(report: SearchReport) -> list[str]:

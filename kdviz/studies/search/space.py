@@ -133,7 +133,7 @@ PARAMETERS = {
 DEFAULTS = {
     "temperature": "1:64",
     "alpha": "0:1",
-    LOSS: "soft_targets,decoupled,dist",
+    LOSS: ",".join(("soft_targets", "decoupled", "dist")),
     "learning_rate": "0.0003:0.003",
     WIDTH: "1",
 }

@@ -106,6 +106,10 @@ class Trainings:
         """Fingerprint of the data."""
         return self._sweep.plan.data
 
+    @property
+    def training_samples(self) -> int:
+        return len(self.samples(Split.TRAIN))
+
     def run(self, settings: Mapping[str, Any], seed: int) -> TrainingRun:
         """The training of some settings, whose identity is that of the same training in a sweep.
 

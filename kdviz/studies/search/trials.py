@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from kdviz.core.errors import ExperimentError, KdvizError
+from kdviz.core.language import N_
 from kdviz.core.vocabulary import Split
 from kdviz.distill import Stage
 from kdviz.distill.storage.training_run import TrainingRun
@@ -197,7 +198,7 @@ class Search:
         row |= {"mflop": self.trainings.mflop(run)} if OPERATIONS in names else {}
         row |= {"agreement": self._maps.of(run)} if AGREEMENT in names else {}
         if any(math.isnan(row[objective.column]) for objective in self.objectives):
-            return _failed(run.identity, "one of its objectives could not be measured")
+            return _failed(run.identity, N_("one of its objectives could not be measured"))
         return row
 
     # the table --------------------------------------------------------------------------------------------------------
@@ -220,7 +221,7 @@ class Search:
         if not rows:
             return
         about = {**self._about(), "prunes": self.prunes, "importance": importance(self.study)}
-        about["split"] = str(Split.VALIDATION)
+        about |= {"split": str(Split.VALIDATION), "training_samples": self.trainings.training_samples}
         SEARCH.write(self.trainings.experiment, rows, about)
 
 

@@ -131,6 +131,9 @@ def test_the_figure_that_chose_stands_apart_from_the_test():
     assert "with 3 new seeds the same settings have 89.00% of the validation samples, and 89.00% of" in text
     assert "the grid's best" in text
     assert "90 seconds of training, 1.7% of the 5,400 seconds of the grid of 54 runs" in text
+    assert "learned from" not in text
+    sampled = search_sentences(report(356, 352, training_samples=5000))
+    assert "All students learned from 5,000 training samples, for at most 3 epochs." in sampled
     estimated = " ".join(search_sentences(report(356, 352)))
     assert "8.3% of the 1,080 seconds that a grid" in estimated  # 54 runs of 20 seconds
 
