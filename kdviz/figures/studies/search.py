@@ -267,7 +267,7 @@ def search_coordinates(report: SearchReport) -> go.Figure:
                 x=place, y=height, text=text, showarrow=False, xanchor="left", xshift=5, font={"size": 11}
             )
     titles = [title.replace(" ", "<br>", 1) for title, *_rest in axes]
-    chart.update_xaxes(tickvals=list(range(len(axes))), ticktext=titles, showgrid=False, range=[-0.1, len(axes) - 0.5])
+    chart.update_xaxes(tickvals=list(range(len(axes))), ticktext=titles, showgrid=False, range=[-0.4, len(axes) - 0.5])
     chart.update_yaxes(visible=False)
     return chart.update_layout(height=420, margin=_LAYOUT["margin"], hovermode="closest")
 

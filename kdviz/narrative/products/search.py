@@ -201,7 +201,7 @@ def front_sentences(report: SearchReport) -> list[str]:
         return []
     return [
         _(
-            "{trials} on the Pareto front: none is better in one of {objectives} and no worse in the others.",
+            "{trials} on the Pareto front: no other is better in one of {objectives} and no worse in the others.",
             trials=plural("{count} trial is", "{count} trials are", len(report.front)),
             objectives=listed([_(objective.title) for objective in report.objectives]),
         )

@@ -165,3 +165,12 @@ def test_every_parameter_has_an_option():
     verbs = next(action.choices for action in _parser()._actions if action.dest == "verb")
     assert {each.option for each in PARAMETERS.values()} <= set(verbs["tune"]._option_string_actions)
     assert search_rows.SETTINGS.keys() == PARAMETERS.keys()
+
+
+def test_only_several_objectives_have_a_front_in_words():
+    rows = [trial(number, 0.9, mflop=float(number), front=number == 0) for number in range(3)]
+    two = report_of(rows, {"objectives": ["accuracy", "operations"]})
+    sentences = " ".join(search_sentences(two))
+    assert "1 trial is on the Pareto front" in sentences
+    assert "Only accuracy was tested with new seeds" in sentences
+    assert "Pareto" not in " ".join(search_sentences(report_of(rows, ABOUT)))
