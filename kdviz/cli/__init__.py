@@ -16,7 +16,7 @@ from kdviz import __version__
 from kdviz.cli import app, bench, evaluate, explain, get, import_, list_, recipe, report, study, sweep, train
 from kdviz.cli.common.recipe_files import VerbParser
 from kdviz.cli.products import compress, export, profile
-from kdviz.cli.studies import federated, incremental
+from kdviz.cli.studies import federated, incremental, tune
 from kdviz.core.errors import ERRORS_VARIABLE, KdvizError
 
 
@@ -48,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(
         title="commands", dest="verb", required=True, metavar="COMMAND", parser_class=VerbParser
     )
-    training = (train, recipe, sweep, study, incremental, federated)
+    training = (train, recipe, sweep, tune, study, incremental, federated)
     products = (compress, profile, export)
     modules = (app, get, import_, *training, evaluate, explain, *products, report, bench, list_)
     for add in [module.add for module in modules]:

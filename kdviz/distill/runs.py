@@ -122,7 +122,7 @@ def _keep_result(
 
 def _beginning(run: TrainingRun, store: Store, training: LabelledImages) -> nn.Module:
     """The network before its first step, with what is not trained frozen."""
-    network = new_network(run.network, run.spec, len(training.classes), run.config.seed)
+    network = new_network(run.network, run.spec, len(training.classes), run.config.seed, run.network_settings)
     if run.start:
         network.load_state_dict(load_safetensors(read_content(store, run.start)))
     if run.config.trainable != "all":

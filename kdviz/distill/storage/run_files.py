@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -118,7 +120,9 @@ def read_weights(store: Store, run: TrainingRun, classes: int, epoch: int | None
     content = store.read(name)
     if content is None:
         raise KdvizError("'{name}' is missing from '{url}'; run the study again.", name=name, url=store.url)
-    network = build_network(run.network, classes=classes, channels=run.spec.channels, size=run.spec.size)
+    network = build_network(
+        run.network, classes=classes, channels=run.spec.channels, size=run.spec.size, settings=run.network_settings
+    )
     network.load_state_dict(load_safetensors(content))
     return network.eval().requires_grad_(False)
 
@@ -148,8 +152,10 @@ def read_content(store: Store, name: str) -> bytes:
     return content
 
 
-def new_network(name: str, spec: InputSpec, classes: int, seed: int) -> nn.Module:
+def new_network(
+    name: str, spec: InputSpec, classes: int, seed: int, settings: Mapping[str, Any] = MappingProxyType({})
+) -> nn.Module:
     """A network whose initial weights depend on ``seed`` alone."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would change a GPU's generator for good
-        return build_network(name, classes=classes, channels=spec.channels, size=spec.size)
+        return build_network(name, classes=classes, channels=spec.channels, size=spec.size, settings=settings)

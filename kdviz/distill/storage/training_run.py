@@ -35,6 +35,8 @@ class TrainingRun:
         teacher_network: Name of the teacher's network, where the recipe needs a teacher that runs in every step; its
             weights are in the store, beside its logits.
         start: The name in the store of the weights that it begins with; empty: fresh ones, from the seed.
+        widths: Widths of the network's layers, where it is not built in its own; see
+            :func:`~kdviz.models.networks.library.has_widths`.
 
     A run with snapshots and without a teacher can be prolonged: more epochs and other snapshots are the same run, and
     epochs and snapshots that exist are not computed again.
@@ -49,6 +51,12 @@ class TrainingRun:
     snapshots: tuple[int, ...] = ()
     teacher_network: str = ""
     start: str = ""
+    widths: tuple[int, ...] = ()
+
+    @property
+    def network_settings(self) -> dict[str, Any]:
+        """Settings that its network is built with."""
+        return {"widths": list(self.widths)} if self.widths else {}
 
     @cached_property
     def identity(self) -> str:
@@ -67,6 +75,8 @@ class TrainingRun:
         }
         if self.start:
             inputs["start"] = self.start
+        if self.widths:
+            inputs["widths"] = self.widths
         text = json.dumps(inputs, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

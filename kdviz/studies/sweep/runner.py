@@ -142,7 +142,7 @@ class Sweep:
     def tables(self) -> StudyTables:
         """The tables of its results."""
         measured = {name: samples for name, samples in self.material.splits.items() if name != Split.TRAIN}
-        return StudyTables(self.plan, self.store, measured, lambda: self._teacher_logits)
+        return StudyTables(self.plan, self.store, measured, lambda: self.teacher_logits)
 
     def run(
         self,
@@ -167,7 +167,7 @@ class Sweep:
         if estimate_only:
             return
         if students:
-            self._store_teacher_logits()
+            self.store_teacher_logits()
         done = 0
         for jobs, splits in ((teachers, self.material.teacher_splits), (students, self.material.splits)):
             shared = (splits, self.store.url, self.config.device, threads)
@@ -204,7 +204,7 @@ class Sweep:
         if estimate_only or not (students or teachers):
             return
         if any(run.teacher for run in students):
-            self._store_teacher_logits()
+            self.store_teacher_logits()
         further_titles = [f"alone, seed {seed}" for seed in alone]
         titles = {
             run.identity: title
@@ -248,7 +248,7 @@ class Sweep:
 
     def _has_teacher(self, run: TrainingRun) -> bool:
         if run.teacher:
-            self._store_teacher_logits()
+            self.store_teacher_logits()
         return not run.teacher or self.store.has(run.teacher)
 
     def _seconds_of_epoch(self, run: TrainingRun, threads: int) -> float:
@@ -259,19 +259,24 @@ class Sweep:
         training.close()  # type: ignore[attr-defined]
         return end.seconds_of_epoch
 
-    def _store_teacher_logits(self) -> None:
-        """Store the logits of the experiment's teacher once for all students, where the runs find them."""
+    def store_teacher_logits(self, is_asked: bool = False) -> None:
+        """Store the logits of the experiment's teacher once for all students, where the runs find them.
+
+        Args:
+            is_asked: Whether runs besides those of the plan need the teacher itself, too.
+        """
         if self.plan.trains_teachers:
             return
         logits, weights = teacher_key(self.plan.own_teacher), f"{self.plan.own_teacher}/weights.safetensors"
-        is_asked = any(run.teacher_network for _, run in self.plan.students)  # by some values of a study of losses
+        # By some values of a study of losses.
+        is_asked = is_asked or any(run.teacher_network for _, run in self.plan.students)
         if is_asked and not self.store.has(weights):
             write_weights(self.store, weights, self.experiment.runs[Role.TEACHER].model)
         if not self.store.has(logits):
-            write_array(self.store, logits, self._teacher_logits[Split.TRAIN])
+            write_array(self.store, logits, self.teacher_logits[Split.TRAIN])
 
     @cached_property
-    def _teacher_logits(self) -> Mapping[str, Tensor]:
+    def teacher_logits(self) -> Mapping[str, Tensor]:
         """Split -> logits of the experiment's teacher; each split's are computed when they are first asked for."""
         if self.material.answers is not None:
             return self.material.answers
