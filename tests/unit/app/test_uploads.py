@@ -9,6 +9,7 @@ import stat
 import struct
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 
@@ -486,7 +487,23 @@ def test_a_session_cannot_fill_the_memory_with_uploads(monkeypatch: pytest.Monke
 )
 def test_who_may_enter(monkeypatch: pytest.MonkeyPatch, allowed: str, email, verified, enters: bool) -> None:
     monkeypatch.setenv(login.ALLOWED, allowed)
-    assert login._is_allowed(email, verified) is enters
+    assert login._is_allowed({"email": email, "email_verified": verified}) is enters
+
+
+@pytest.mark.parametrize(
+    ("groups", "enters"),
+    [(["Readers", "others"], True), ("readers", True), (["others"], False), ([], False), (None, False)],
+)
+def test_whose_group_may_enter(monkeypatch: pytest.MonkeyPatch, groups: object, enters: bool) -> None:
+    monkeypatch.setenv(login.GROUPS, "readers, admins")
+    assert login._is_allowed({"email": "a@x.org", "groups": groups}) is enters
+
+
+@pytest.mark.parametrize(("issued", "lasts"), [(-10, True), (-7300, False), (1000, False), (None, False)])
+def test_how_long_a_login_lasts(monkeypatch: pytest.MonkeyPatch, issued: int | None, lasts: bool) -> None:
+    monkeypatch.setenv(login.HOURS, "2")
+    person = {} if issued is None else {"iat": time.time() + issued}
+    assert login._lasts({"sub": "ada", **person}) is lasts
 
 
 # the table of the page ------------------------------------------------------------------------------------------------
