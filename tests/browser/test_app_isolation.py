@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -44,7 +43,7 @@ class Owner:
 
 
 @pytest.fixture
-def owner(server: str, newcomer: Any) -> Iterator[Owner]:
+def owner(server: str, newcomer: Any) -> Owner:
     someone = Owner(newcomer)
     newcomer.on("request", lambda request: someone.asked.append(urlsplit(request.url).path))
     newcomer.goto(f"{server}/compare")
@@ -60,7 +59,7 @@ def owner(server: str, newcomer: Any) -> Iterator[Owner]:
             newcomer.get_by_role("button", name=label).click()
         assert saved.value.path().stat().st_size > 50
         someone.asked.append(urlsplit(saved.value.url).path)
-    yield someone
+    return someone
 
 
 NAME = "x-ray-of-somebody.png"

@@ -1,4 +1,4 @@
-"""Each browser reaches its own sessions only: what they sent, what they show, what they save, and the sessions themselves.
+"""Each browser reaches its own sessions only: what they sent, show and save, and the sessions themselves.
 
 Streamlit knows a session by its identifier alone, and a media file by its address alone: whoever learns one, from a log
 or over somebody's shoulder, has what it stands for. So the first page gives each browser a cookie that no script can
