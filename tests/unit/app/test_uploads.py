@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import os
@@ -12,6 +13,7 @@ import sys
 import time
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -442,8 +444,6 @@ def test_outside_of_a_session_there_is_nothing_of_anybodys(mine: session_store.S
 
 def put(size: int | None, session: str = "s", held: int = 0, monkeypatch: pytest.MonkeyPatch | None = None) -> int:
     """The status of an upload; 204 where it got through."""
-    import asyncio
-
     sent: list[dict] = []
 
     async def inner(scope, receive, send) -> None:
@@ -468,6 +468,36 @@ def test_a_session_cannot_fill_the_memory_with_uploads(monkeypatch: pytest.Monke
     assert put(1_000_000) == 204
     assert put(3_000_000) == 413
     assert put(2_000_000, "other") == 413
+
+
+def test_an_upload_that_stalls_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its room is free again, and it is answered; one whose bytes come is not disturbed."""
+    from starlette.requests import Request
+
+    monkeypatch.setattr(quota, "STALLED", 0.05)
+    monkeypatch.setattr(quota, "held_bytes", dict)
+    sent: list[Any] = []
+
+    async def read(scope: Any, receive: Any, send: Any) -> None:
+        sent.append(await Request(scope, receive).body())
+
+    async def send(message: Any) -> None:
+        sent.append(message.get("status"))
+
+    async def never() -> Any:
+        await asyncio.sleep(60)
+
+    async def comes() -> Any:
+        return {"type": "http.request", "body": b"all of it", "more_body": False}
+
+    headers = [(b"content-length", b"9")]
+    scope = {"type": "http", "method": "PUT", "path": "/_stcore/upload_file/s/f", "headers": headers}
+    middleware = quota.UploadQuota(read)
+    apart(asyncio.run, middleware(scope, comes, send))
+    assert sent == [b"all of it"]
+    apart(asyncio.run, middleware(scope, never, send))
+    assert sent[1] == 408
+    assert not middleware._arriving
 
 
 # login ----------------------------------------------------------------------------------------------------------------
