@@ -69,7 +69,7 @@ def _login_of(person: Mapping[str, Any]) -> tuple[str, str, float]:
 
 
 def _issued(person: Mapping[str, Any]) -> float:
-    """When the provider issued the login (OpenID Connect Core 1.0, section 2), in seconds since 1970; NaN if unknown."""
+    """When the provider issued the login (OpenID Connect Core 1.0, section 2), seconds since 1970; NaN if unknown."""
     issued = person.get("iat")
     return float(issued) if isinstance(issued, int | float) else math.nan
 

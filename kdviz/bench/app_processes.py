@@ -106,7 +106,7 @@ def cpu_seconds(pid: int) -> float:
 
 
 def process_seconds(pid: int) -> float:
-    """CPU time of a process so far, with that of threads that have ended, to a hundredth of a second; NaN without it."""
+    """CPU time of a process so far, with that of ended threads, to a hundredth of a second; NaN without it."""
     try:
         times = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()[11:13]
     except OSError:

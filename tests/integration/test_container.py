@@ -121,9 +121,7 @@ def _script(root: Path, built: Path, port: int) -> str:
     shown = {Path(path).resolve() for path in (sys.base_prefix, sys.prefix, *sys.path) if Path(path).is_dir()}
     shown = {path for path in shown if not path.is_relative_to(ROOT)} | {Path(sys.prefix)}
     system = [Path(name) for name in ("/usr", "/bin", "/lib", "/lib64", "/etc") if Path(name).exists()]
-    outermost = [
-        path for path in sorted(shown) if not any(path != other and path.is_relative_to(other) for other in shown)
-    ]
+    outermost = [path for path in sorted(shown) if shown.isdisjoint(path.parents)]
     lines = [f"mkdir -p {root}", f"mount -t tmpfs -o mode=755 tmpfs {root}", f"mkdir {root}/tmp {root}/proc {root}/dev"]
     lines += [f"mount -t tmpfs -o mode=1777 tmpfs {root}/tmp", f"mount -t proc proc {root}/proc"]
     lines += [f"mount --rbind /dev {root}/dev"]

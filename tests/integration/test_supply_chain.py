@@ -1,4 +1,4 @@
-"""What the deployed app consists of: pinned versions, their list, and what is known of them; and SECURITY.md's tests."""
+"""What the deployed app consists of: pinned versions, their list, and what is known of them; SECURITY.md's tests."""
 
 from __future__ import annotations
 

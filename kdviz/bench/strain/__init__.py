@@ -1,4 +1,4 @@
-"""The server under strain: idle connections, clients that read slowly, uploads that stall, heavy jobs, dying workers."""
+"""The server under strain: idle connections, slow readers, uploads that stall, heavy jobs, dying workers."""
 
 from __future__ import annotations
 

@@ -68,9 +68,10 @@ async def _stalled(server: Server) -> AsyncIterator[None]:
     cookie, token = await asyncio.to_thread(_cookies, server.address)
     options: Any = {"additional_headers": {"Cookie": cookie}, "max_size": None, "compression": None}
     address = server.address.replace("http", "ws", 1) + "/_stcore/stream"
-    async with connect(address, subprotocols=["streamlit", token], **options) as socket:
+    options["subprotocols"] = ["streamlit", token]
+    async with connect(address, **options) as socket:
         await socket.send(rerun("", "compare"))
-        found = _UUID.search(bytes(await socket.recv()))
+        found = _UUID.search(await socket.recv(decode=False))
         if found is None:
             raise KdvizError("The server did not name the session.")
         head = (
@@ -79,7 +80,10 @@ async def _stalled(server: Server) -> AsyncIterator[None]:
         head += f"Cookie: {cookie}\r\nX-Xsrftoken: {token}\r\nContent-Length: {_UPLOAD}\r\n"
         head += "Content-Type: multipart/form-data; boundary=x\r\n\r\n"
         tasks = [asyncio.create_task(_stall(server, head % number)) for number in range(_STALLED)]
+        await asyncio.sleep(1)
         try:
+            if any(task.done() for task in tasks):
+                raise KdvizError("The server refused uploads before they could stall.")
             yield
         finally:
             await _end(tasks)

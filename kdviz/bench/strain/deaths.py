@@ -21,6 +21,10 @@ _LONGEST = 15.0  # seconds: a worker that is not forked loads torch again
 class _Person(Session):
     """Reads whether a computation was lost with its worker."""
 
+    async def __aenter__(self) -> _Person:
+        await super().__aenter__()
+        return self
+
     lost = False
 
     def _receive(self, message: bytes) -> None:
