@@ -93,8 +93,8 @@ def test_a_stranger_reaches_nothing_of_a_session(server: str, owner: Owner) -> N
     assert given != owner.session
     assert NAME.encode() not in read
     assert len(read) > 1000  # the page, for somebody new
-    own_session, _ = own.connect("")
-    assert own_session not in ("", owner.session)
+    assert own.connect("")[0] != owner.session
+    assert own.connect(owner.session)[0] == owner.session  # as after a lost connection
 
 
 def test_an_address_of_the_page_holds_nothing_private(server: str, owner: Owner) -> None:

@@ -196,6 +196,9 @@ def test_messages_are_streamlits():
     inside = dict(fields(dict(fields(message.SerializeToString()))[app_sessions.NAVIGATION]))
     assert bytes(inside[app_sessions.SHOWN_PAGE_HASH]) == b"hash"
     message = forward()
+    message.new_session.initialize.session_id = "session"
+    assert app_sessions.session_of(message.SerializeToString()) == "session"
+    message = forward()
     message.page_not_found.page_name = "nowhere"
     assert app_sessions.PAGE_NOT_FOUND in dict(fields(message.SerializeToString()))
 

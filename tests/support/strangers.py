@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import http.client
-import re
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from kdviz.bench.app_sessions import DONE, FINISHED, fields, rerun
+from kdviz.bench.app_sessions import DONE, FINISHED, fields, rerun, session_of
 
 TYPE = "multipart/form-data; boundary=x"
 COOKIES = {"kdviz-browser", "_streamlit_xsrf"}
@@ -50,7 +49,7 @@ class Stranger:
             socket.send(rerun(query, "compare"))
             while not read or not _ends_the_run(read[-1]):
                 read.append(bytes(socket.recv(timeout=60)))
-        return _session(b"".join(read)), b"".join(read)
+        return next(filter(None, map(session_of, read))), b"".join(read)
 
 
 def _ends_the_run(message: bytes) -> bool:
@@ -64,8 +63,3 @@ def arrived(server: str) -> Stranger:
         assert stranger.ask(path)[0] == 200
     assert stranger.cookies.keys() == COOKIES
     return stranger
-
-
-def _session(read: bytes) -> str:
-    found = re.findall(rb"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", read)
-    return found[0].decode() if found else ""

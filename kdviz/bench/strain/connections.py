@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import re
 import secrets
 import urllib.request
 from collections.abc import AsyncIterator
@@ -14,12 +13,11 @@ from urllib.parse import urlsplit
 
 from kdviz.bench.app_load import one_job
 from kdviz.bench.app_server import Server
-from kdviz.bench.app_sessions import Session, rerun
+from kdviz.bench.app_sessions import Session, rerun, session_of
 from kdviz.core.errors import KdvizError
 
 _IDLE, _SLOW, _STALLED, _JOBS = 300, 20, 20, 5
 _UPLOAD = 10_000_000  # bytes that a stalled upload announces
-_UUID = re.compile(rb"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 @asynccontextmanager
@@ -71,12 +69,8 @@ async def _stalled(server: Server) -> AsyncIterator[None]:
     options["subprotocols"] = ["streamlit", token]
     async with connect(address, **options) as socket:
         await socket.send(rerun("", "compare"))
-        found = _UUID.search(await socket.recv(decode=False))
-        if found is None:
-            raise KdvizError("The server did not name the session.")
-        head = (
-            f"PUT /_stcore/upload_file/{found[0].decode()}/%s HTTP/1.1\r\nHost: {urlsplit(server.address).netloc}\r\n"
-        )
+        session = session_of(await socket.recv(decode=False))
+        head = f"PUT /_stcore/upload_file/{session}/%s HTTP/1.1\r\nHost: {urlsplit(server.address).netloc}\r\n"
         head += f"Cookie: {cookie}\r\nX-Xsrftoken: {token}\r\nContent-Length: {_UPLOAD}\r\n"
         head += "Content-Type: multipart/form-data; boundary=x\r\n\r\n"
         tasks = [asyncio.create_task(_stall(server, head % number)) for number in range(_STALLED)]
@@ -92,7 +86,8 @@ async def _stalled(server: Server) -> AsyncIterator[None]:
 async def _stall(server: Server, head: str) -> None:
     reader, writer = await asyncio.open_connection(*_place(server))
     try:
-        writer.write(head.encode() + bytes(1000))
+        part = b'--x\r\nContent-Disposition: form-data; name="file"; filename="large.zip"\r\n\r\n'
+        writer.write(head.encode() + part + bytes(1000))
         await reader.read()
     finally:
         writer.close()
