@@ -5,7 +5,11 @@ The provider is named in ``.streamlit/secrets.toml``, section ``[auth]``; see do
 
 from __future__ import annotations
 
+import math
 import os
+import time
+from collections.abc import Mapping
+from typing import Any
 
 import streamlit as st
 from streamlit.errors import StreamlitAuthError
@@ -16,7 +20,16 @@ from kdviz.core.language import _
 
 VARIABLE = "KDVIZ_LOGIN"
 ALLOWED = "KDVIZ_LOGIN_ALLOWED"
-"""Environment variables: whether a login is needed, and the e-mail addresses or ``@domains`` that may enter."""
+GROUPS = "KDVIZ_LOGIN_GROUPS"
+HOURS = "KDVIZ_LOGIN_HOURS"
+"""Environment variables: whether a login is needed, the e-mail addresses or ``@domains`` that may enter, the groups of
+whose people one must be, and how long a login lasts."""
+
+_HOURS = 24.0
+_CLOCKS = 300.0  # seconds by which the provider's clock may be ahead
+
+_logged_out: dict[tuple[str, str, float], float] = {}
+"""Logins that were ended, and the time at which they would end anyway: a copied cookie is of no use after a log-out."""
 
 
 def passed() -> bool:
@@ -31,14 +44,48 @@ def passed() -> bool:
             )
         )
         return False
-    if not st.user.is_logged_in:
+    person = st.user.to_dict()
+    if not st.user.is_logged_in or not _lasts(person):
         _ask_for_login()
         return False
-    if not _is_allowed(st.user.get("email"), st.user.get("email_verified")):
+    if not _is_allowed(person):
         say_error(_("You are logged in, but this address may not use this server; please ask its operator."))
-        st.button(_("Log out"), icon=":material/logout:", on_click=st.logout)
+        st.button(_("Log out"), icon=":material/logout:", on_click=log_out)
         return False
     return True
+
+
+def log_out() -> None:
+    """End the login, also for whoever has a copy of the cookie; on this server."""
+    person, now = st.user.to_dict(), time.time()
+    for ended in [login for login, until in _logged_out.items() if until < now]:
+        del _logged_out[ended]
+    _logged_out[_login_of(person)] = _issued(person) + _seconds()
+    st.logout()
+
+
+def _login_of(person: Mapping[str, Any]) -> tuple[str, str, float]:
+    return str(person.get("iss")), str(person.get("sub")), _issued(person)
+
+
+def _issued(person: Mapping[str, Any]) -> float:
+    """When the provider issued the login (OpenID Connect Core 1.0, section 2), seconds since 1970; NaN if unknown."""
+    issued = person.get("iat")
+    return float(issued) if isinstance(issued, int | float) else math.nan
+
+
+def _seconds() -> float:
+    try:
+        hours = float(os.environ.get(HOURS) or _HOURS)
+    except ValueError:
+        hours = _HOURS
+    return 3600 * (hours if hours > 0 else _HOURS)
+
+
+def _lasts(person: Mapping[str, Any]) -> bool:
+    """Whether a login is neither too old nor ended; Streamlit's cookie alone would keep it for 30 days."""
+    age = time.time() - _issued(person)
+    return -_CLOCKS <= age < _seconds() and _login_of(person) not in _logged_out
 
 
 def is_on() -> bool:
@@ -62,15 +109,33 @@ def _ask_for_login() -> None:
             )
 
 
-def _is_allowed(email: object, verified: object) -> bool:
-    """Whether an address may enter; without a list, everybody whom the provider knows may.
+def _is_allowed(person: Mapping[str, Any]) -> bool:
+    """Whether somebody may enter: by address and by group, as far as there are lists of them."""
+    return _has_allowed_address(person) and _is_in_allowed_group(person)
+
+
+def _has_allowed_address(person: Mapping[str, Any]) -> bool:
+    """Without a list, everybody whom the provider knows may enter.
 
     An address that the provider has not verified is refused where there is a list, since anybody may claim it.
     """
-    allowed = [entry.strip().lower() for entry in os.environ.get(ALLOWED, "").split(",") if entry.strip()]
+    allowed = _listed(ALLOWED)
+    email = person.get("email")
     if not allowed:
         return True
-    if not isinstance(email, str) or verified is False:
+    if not isinstance(email, str) or person.get("email_verified") is False:
         return False
     address = email.lower()
     return address in allowed or any(entry.startswith("@") and address.endswith(entry) for entry in allowed)
+
+
+def _is_in_allowed_group(person: Mapping[str, Any]) -> bool:
+    """By the claim ``groups``, as most providers send it on request."""
+    allowed = _listed(GROUPS)
+    groups = person.get("groups") or ()
+    groups = [groups] if isinstance(groups, str) else groups
+    return not allowed or any(str(group).lower() in allowed for group in groups)
+
+
+def _listed(variable: str) -> list[str]:
+    return [entry.strip().lower() for entry in os.environ.get(variable, "").split(",") if entry.strip()]

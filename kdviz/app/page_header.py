@@ -121,7 +121,7 @@ def _choose_language() -> None:
 def _log_out() -> None:
     """Show a button to log out, if there is a login."""
     if login.is_on():
-        st.button(_("Log out"), icon=":material/logout:", on_click=st.logout, key="log-out")
+        st.button(_("Log out"), icon=":material/logout:", on_click=login.log_out, key="log-out")
 
 
 follow_titles(session.titles)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -29,6 +30,9 @@ __all__ = ["TEACHER", "Request", "States", "default_masks", "default_settings", 
 
 _pools: list[Pool] = []
 _starting = threading.Lock()
+_giving_back = threading.Lock()
+_next_giving_back = [0.0]
+_BETWEEN = 20.0  # seconds between two times at which memory is returned, which takes some hundredths of a second
 
 States = tuple[ExplainState, ...]
 """States of the rows of a :class:`Request`: all but the last are complete; rows that have not begun are missing."""
@@ -134,12 +138,26 @@ def start(request: Request) -> Job[States]:
         for key, state in zip(request.keys, complete, strict=False):
             scores = sum(explain_state.scores.nbytes for explain_state in state.states.values())
             request.results.states.put(key, state, scores)
+        _give_back_when_due()
 
     task = request.task
     remaining = MapsTask(
         task.folder, task.fingerprint, task.picture, task.rows[len(finished_states) :], task.roles, task.target
     )
     return pool().submit(remaining, keep, finished_states)
+
+
+def _give_back_when_due() -> None:
+    """Return memory that ended runs of pages have left free in between: after hundreds of them it is a third of all.
+
+    Runs are threads, and glibc has a heap for several of them, which it returns from its end only.
+    """
+    with _giving_back:
+        due = time.monotonic() >= _next_giving_back[0]
+        if due:
+            _next_giving_back[0] = time.monotonic() + _BETWEEN
+    if due:
+        give_back_memory()
 
 
 def default_masks(opened: OpenExperiment) -> int:

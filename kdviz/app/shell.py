@@ -18,6 +18,7 @@ from kdviz.app.page_registry import FIRST, Page, navigation, pages, path_of
 from kdviz.app.protection.closed import ClosedRoutes
 from kdviz.app.protection.headers import SecurityHeaders
 from kdviz.app.protection.hosts import KnownHosts
+from kdviz.app.protection.own_sessions import OwnSessions, bind_sessions
 from kdviz.app.texts import say_error
 from kdviz.app.uploads.quota import UploadQuota
 from kdviz.app.uploads.session_end import use_running_loop
@@ -27,7 +28,8 @@ from kdviz.core.files import ASSETS
 from kdviz.core.language import _
 
 _log = logging.getLogger(__name__)
-middleware = [Middleware(SecurityHeaders), Middleware(KnownHosts), Middleware(ClosedRoutes), Middleware(UploadQuota)]
+_layers: tuple[Any, ...] = (SecurityHeaders, KnownHosts, ClosedRoutes, OwnSessions, UploadQuota)
+middleware = [Middleware(layer) for layer in _layers]
 """Middleware that every request passes before Streamlit gets it, the first one outermost."""
 
 
@@ -40,6 +42,7 @@ async def lifespan(app: Any) -> AsyncIterator[None]:
     """Load the models and compute the first maps when the server starts, without blocking it."""
     _workers_started.clear()
     use_running_loop()
+    bind_sessions()
     send_no_orphans()
     threading.Thread(target=_start, name="kdviz-warm-up", daemon=True).start()
     await asyncio.sleep(0)

@@ -11,6 +11,7 @@ from kdviz.bench import app_load, app_pages
 from kdviz.bench.app_browser import chromium_path
 from kdviz.bench.app_rows import TargetRow, single_row
 from kdviz.bench.app_server import Server, end_on_sigterm
+from kdviz.bench.strain import strain
 from kdviz.core.errors import SettingError
 
 
@@ -27,6 +28,8 @@ class Effort:
         computations: Number of computations over which memory is watched.
         masks: Number of masks of each of these.
         hour: Watch memory for an hour.
+        deaths: How often the worker is killed.
+        between_deaths: Seconds from one to the next.
     """
 
     repeats: int = 9
@@ -37,9 +40,13 @@ class Effort:
     computations: int = 200
     masks: int = 2000
     hour: bool = False
+    deaths: int = 5
+    between_deaths: float = 60.0
 
 
-QUICK = Effort(repeats=3, starts=1, rounds=1, seconds=8, samples=5_000, computations=100, masks=100)
+QUICK = Effort(
+    repeats=3, starts=1, rounds=1, seconds=8, samples=5_000, computations=100, masks=100, deaths=3, between_deaths=3.0
+)
 
 
 def bench_app(
@@ -122,6 +129,12 @@ def _memory(effort: Effort, data: Path | None) -> Iterator[TargetRow]:
         yield _errors(server, "memory")
 
 
+def _strain(effort: Effort, data: Path | None) -> Iterator[TargetRow]:
+    with Server() as server:
+        yield from strain(server, effort.seconds, effort.deaths, effort.between_deaths)
+        yield _errors(server, "strain")
+
+
 def _errors(server: Server, part: str) -> TargetRow:
     """The number of errors: times of failed pages would be meaningless."""
     return single_row(f"errors_{part}", f"errors in the server's log, {part}", server.problems, 0, "")
@@ -136,4 +149,5 @@ PARTS: dict[str, Callable[[Effort, Path | None], Iterator[TargetRow]]] = {
     "classes": _classes,
     "sessions": _sessions,
     "memory": _memory,
+    "strain": _strain,
 }

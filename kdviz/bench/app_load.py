@@ -16,7 +16,7 @@ from kdviz.bench.app_sessions import PageRun, Session
 
 SESSIONS = 25
 KEPT = 128  # results that the server caches: until then memory may grow
-_SAMPLES = tuple(range(8))  # whose maps are in the cache
+SAMPLES = tuple(range(8))  # whose maps are in the cache
 _LONG = {"masks": 16_000, "baseline2": "grey"}
 _MOST_GB = 1.3
 _MOST_GROWTH = 1.0  # MB in 100 computations: 128 MB in an hour of 25 people would go unnoticed for a day
@@ -71,18 +71,18 @@ def many_sessions(server: Server, seconds: float) -> Iterator[TargetRow]:
 async def _load(server: Server, seconds: float) -> Load:
     async with AsyncExitStack() as stack:
         sessions = [await stack.enter_async_context(Session(server.address, "compare")) for _ in range(SESSIONS)]
-        for sample in _SAMPLES:
+        for sample in SAMPLES:
             await sessions[0].show({"sample": sample})
             await sessions[0].settle()
         for number, session in enumerate(sessions):
-            await session.show({"sample": _SAMPLES[number % len(_SAMPLES)]})
-        alone = [run for pair in await _everybody(sessions, seconds / 3) for run in pair]
-        async with _one_job(server):
-            both = await _everybody(sessions, seconds)
+            await session.show({"sample": SAMPLES[number % len(SAMPLES)]})
+        alone = [run for pair in await everybody(sessions, seconds / 3) for run in pair]
+        async with one_job(server):
+            both = await everybody(sessions, seconds)
         return Load([again for again, _ in both], [other for _, other in both], alone, server.memory(), server.pss())
 
 
-async def _everybody(sessions: Sequence[Session], seconds: float) -> list[tuple[PageRun, PageRun]]:
+async def everybody(sessions: Sequence[Session], seconds: float) -> list[tuple[PageRun, PageRun]]:
     """Every session runs its page once a second, unchanged and with another sample in turn."""
     limit = time.monotonic() + seconds
 
@@ -100,20 +100,20 @@ async def _everybody(sessions: Sequence[Session], seconds: float) -> list[tuple[
 
 
 async def _each_second(session: Session, sample: int) -> PageRun:
-    run = await session.show({"sample": _SAMPLES[sample % len(_SAMPLES)]})
+    run = await session.show({"sample": SAMPLES[sample % len(SAMPLES)]})
     await asyncio.sleep(max(0.0, 1 - run.seconds))
     return run
 
 
 @asynccontextmanager
-async def _one_job(server: Server) -> AsyncIterator[None]:
+async def one_job(server: Server, first_seed: int = 5000) -> AsyncIterator[None]:
     """A session that computes without end, and watches as a browser does."""
 
     async def compute(session: Session) -> None:
-        seed = 0
+        seed = first_seed
         while True:
             seed += 1
-            await session.show({**_LONG, "seed": 5000 + seed})
+            await session.show({**_LONG, "seed": seed})
             await session.settle(math.inf)
 
     async with Session(server.address, "compare") as session:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import subprocess
 from collections import defaultdict
@@ -102,6 +103,15 @@ def cpu_seconds(pid: int) -> float:
     except (OSError, ValueError, IndexError):
         return math.nan
     return total / 1e9
+
+
+def process_seconds(pid: int) -> float:
+    """CPU time of a process so far, with that of ended threads, to a hundredth of a second; NaN without it."""
+    try:
+        times = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()[11:13]
+    except OSError:
+        return math.nan
+    return sum(map(int, times)) / os.sysconf("SC_CLK_TCK")
 
 
 def idle_from(times: list[float], used: list[float], share: float = 0.1, during: float = 0.3) -> float | None:

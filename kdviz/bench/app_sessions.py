@@ -23,6 +23,7 @@ RERUN = 11
 QUERY, PAGE_HASH, PAGE_NAME, FRAGMENT, IS_AUTO = 1, 3, 4, 5, 6
 NEW_SESSION, FINISHED, PAGE_NOT_FOUND, AUTO_RERUN, NAVIGATION = 4, 6, 15, 21, 23
 SHOWN_PAGE_HASH = 4
+INITIALIZE, SESSION = 1, 6  # of NewSession; of what is in there
 INTERVAL, AUTO_FRAGMENT = 1, 2
 DONE = 0  # value of FINISHED for a whole run; others: a fragment's run, or a restart
 _SECONDS = 60.0
@@ -164,6 +165,12 @@ class Session:
 
 
 # messages -------------------------------------------------------------------------------------------------------------
+
+
+def session_of(message: bytes) -> str:
+    """The identifier of the session that a first ForwardMsg names; empty if it names none."""
+    new_session = dict(fields(message)).get(NEW_SESSION, b"")
+    return bytes(dict(fields(dict(fields(new_session)).get(INITIALIZE, b""))).get(SESSION, b"")).decode()
 
 
 def rerun(query: str, page: str, page_hash: str = "", fragment: str = "") -> bytes:

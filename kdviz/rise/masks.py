@@ -273,7 +273,7 @@ def masks_for(size: tuple[int, int], settings: RISESettings) -> RandomMasks:
     return masks.resolve_sampler(settings.n_masks)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)  # 10 MB of 7 x 7 cells; a server keeps them for seeds that nobody uses any more
 def _block(masks: RandomMasks, number: int) -> tuple[Tensor, Tensor]:
     """Bits, bool (block, cells), and shifts, int64 (block, 2). Cached: it is small, and serves many images."""
     sampler, length = samplers[masks.kind], masks.block

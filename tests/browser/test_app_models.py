@@ -318,7 +318,7 @@ def logged_in(email: str, address: str) -> dict[str, str]:
     from streamlit.web.server.starlette.starlette_app_utils import create_signed_value
 
     name = "_streamlit_user"
-    user = {"is_logged_in": True, "email": email, "email_verified": True, "origin": address}
+    user = {"is_logged_in": True, "email": email, "email_verified": True, "origin": address, "iat": int(time.time())}
     return {"name": name, "value": create_signed_value(SECRET, name, json.dumps(user)).decode()}
 
 

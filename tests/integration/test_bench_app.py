@@ -19,11 +19,12 @@ import numpy as np
 import pytest
 from apart import apart
 
-from kdviz.bench import app, app_browser, app_load, app_sessions
+from kdviz.bench import app, app_browser, app_load, app_sessions, strain
 from kdviz.bench.app_data import many_classes
 from kdviz.bench.app_processes import cpu_seconds, descendants, idle_from, memory, total_bytes
 from kdviz.bench.app_rows import line as table_line
 from kdviz.bench.app_rows import median, medians, percentile, repeated_row, single_row, slope, time_parts
+from kdviz.bench.app_server import Server
 from kdviz.bench.app_sessions import PageRun, fields, rerun
 from kdviz.cli import main
 from kdviz.core.errors import SettingError
@@ -195,6 +196,9 @@ def test_messages_are_streamlits():
     inside = dict(fields(dict(fields(message.SerializeToString()))[app_sessions.NAVIGATION]))
     assert bytes(inside[app_sessions.SHOWN_PAGE_HASH]) == b"hash"
     message = forward()
+    message.new_session.initialize.session_id = "session"
+    assert app_sessions.session_of(message.SerializeToString()) == "session"
+    message = forward()
     message.page_not_found.page_name = "nowhere"
     assert app_sessions.PAGE_NOT_FOUND in dict(fields(message.SerializeToString()))
 
@@ -325,6 +329,23 @@ def test_growth_is_what_is_sure(monkeypatch):
 
 
 # for real -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_the_server_bears_each_strain():
+    """Not how fast it is, which depends on the machine: that each strain is there, and that all reruns are answered."""
+
+    def measured():
+        with Server() as server:
+            rows = {row.key: row for row in strain.strain(server, 1.0, deaths=1, pause=1.0)}
+            return rows, server.problems
+
+    rows, problems = apart(measured)
+    strains = {f"strain_{name}" for name in strain.STRAINS}
+    assert rows.keys() == {*strains, "strain_deaths", "strain_lost"}
+    assert all(rows[name].details["n"] >= 2 * strain.READERS for name in strains)
+    assert rows["strain_deaths"].value < 120
+    assert problems == 0
 
 
 @pytest.fixture

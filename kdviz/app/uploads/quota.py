@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import threading
 from collections import Counter
 from typing import Any
 
+from starlette.requests import ClientDisconnect
 from streamlit.runtime import exists, get_instance
 
 from kdviz.app import limits
 from kdviz.app.protection.asgi import App, Message, Send, answer
 
+STALLED = 30.0  # seconds without a byte, after which an upload is given up
 _UPLOAD = re.compile(r"/_stcore/upload_file/([^/]+)/[^/]+$")
 
 
@@ -35,7 +38,9 @@ class UploadQuota:
             await answer(send, 413, b"There is no room for more uploads; remove some, or try again later.")
         else:
             try:
-                await self._app(scope, receive, send)
+                await self._app(scope, _in_time(receive), send)
+            except ClientDisconnect:
+                await answer(send, 408, b"Nothing more of the file came.")
             finally:
                 self._leave(session, size)
 
@@ -54,6 +59,18 @@ class UploadQuota:
             self._arriving[session] -= size
             if self._arriving[session] <= 0:
                 del self._arriving[session]
+
+
+def _in_time(receive: Any) -> Any:
+    """Give up an upload that stalls: the room that it asked for is needed."""
+
+    async def receive_in_time() -> Message:
+        try:
+            return await asyncio.wait_for(receive(), STALLED)
+        except TimeoutError:
+            return {"type": "http.disconnect"}
+
+    return receive_in_time
 
 
 def held_bytes() -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import os
@@ -9,8 +10,10 @@ import stat
 import struct
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -441,8 +444,6 @@ def test_outside_of_a_session_there_is_nothing_of_anybodys(mine: session_store.S
 
 def put(size: int | None, session: str = "s", held: int = 0, monkeypatch: pytest.MonkeyPatch | None = None) -> int:
     """The status of an upload; 204 where it got through."""
-    import asyncio
-
     sent: list[dict] = []
 
     async def inner(scope, receive, send) -> None:
@@ -469,6 +470,36 @@ def test_a_session_cannot_fill_the_memory_with_uploads(monkeypatch: pytest.Monke
     assert put(2_000_000, "other") == 413
 
 
+def test_an_upload_that_stalls_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its room is free again, and it is answered; one whose bytes come is not disturbed."""
+    from starlette.requests import Request
+
+    monkeypatch.setattr(quota, "STALLED", 0.05)
+    monkeypatch.setattr(quota, "held_bytes", dict)
+    sent: list[Any] = []
+
+    async def read(scope: Any, receive: Any, send: Any) -> None:
+        sent.append(await Request(scope, receive).body())
+
+    async def send(message: Any) -> None:
+        sent.append(message.get("status"))
+
+    async def never() -> Any:
+        await asyncio.sleep(60)
+
+    async def comes() -> Any:
+        return {"type": "http.request", "body": b"all of it", "more_body": False}
+
+    headers = [(b"content-length", b"9")]
+    scope = {"type": "http", "method": "PUT", "path": "/_stcore/upload_file/s/f", "headers": headers}
+    middleware = quota.UploadQuota(read)
+    apart(asyncio.run, middleware(scope, comes, send))
+    assert sent == [b"all of it"]
+    apart(asyncio.run, middleware(scope, never, send))
+    assert sent[1] == 408
+    assert not middleware._arriving
+
+
 # login ----------------------------------------------------------------------------------------------------------------
 
 
@@ -486,7 +517,23 @@ def test_a_session_cannot_fill_the_memory_with_uploads(monkeypatch: pytest.Monke
 )
 def test_who_may_enter(monkeypatch: pytest.MonkeyPatch, allowed: str, email, verified, enters: bool) -> None:
     monkeypatch.setenv(login.ALLOWED, allowed)
-    assert login._is_allowed(email, verified) is enters
+    assert login._is_allowed({"email": email, "email_verified": verified}) is enters
+
+
+@pytest.mark.parametrize(
+    ("groups", "enters"),
+    [(["Readers", "others"], True), ("readers", True), (["others"], False), ([], False), (None, False)],
+)
+def test_whose_group_may_enter(monkeypatch: pytest.MonkeyPatch, groups: object, enters: bool) -> None:
+    monkeypatch.setenv(login.GROUPS, "readers, admins")
+    assert login._is_allowed({"email": "a@x.org", "groups": groups}) is enters
+
+
+@pytest.mark.parametrize(("issued", "lasts"), [(-10, True), (-7300, False), (1000, False), (None, False)])
+def test_how_long_a_login_lasts(monkeypatch: pytest.MonkeyPatch, issued: int | None, lasts: bool) -> None:
+    monkeypatch.setenv(login.HOURS, "2")
+    person = {} if issued is None else {"iat": time.time() + issued}
+    assert login._lasts({"sub": "ada", **person}) is lasts
 
 
 # the table of the page ------------------------------------------------------------------------------------------------
