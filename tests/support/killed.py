@@ -1,0 +1,214 @@
+"""Commands that are killed (SIGKILL) at random moments, again and again, until they end: what is lost each time?
+
+A process that has imported kdviz forks the command, so that kills fall into its work. By hand, a row a command::
+
+    PYTHONPATH=.:tests:tests/support python tests/support/killed.py 50 [COMMAND...]
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pkgutil
+import random
+import re
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from faulty import half_written, pictures_of_two_classes, training
+from safetensors import safe_open
+
+import kdviz
+from kdviz.cli import main
+from kdviz.core.files import parquet_of
+from kdviz.core.processes.folder_lock import writing
+from kdviz.experiment import load_experiment
+
+_BAR = re.compile(r"([^\r\n|]*?): +\d+%\|[^|]*\| (\d+)/(\d+) ")
+
+
+@dataclass
+class Killed:
+    """What came out of it.
+
+    Attributes:
+        kills: How often it was killed while it worked.
+        ends: How often it came to its end, after which it began anew.
+        faults: What was damaged, or not the same as without a kill.
+        lost: For each kill, the share of the bar that was under way (a training, a study) that was done again.
+        left: Kills after which a temporary file was left, which the next command removed.
+    """
+
+    kills: int = 0
+    ends: int = 0
+    faults: list[str] = field(default_factory=list)
+    lost: list[float] = field(default_factory=list)
+    left: int = 0
+
+
+def import_all() -> None:
+    """Import what commands import when they are run, which would take most of their time here."""
+    for module in pkgutil.walk_packages(kdviz.__path__, "kdviz."):
+        if not module.name.startswith(("kdviz.app", "kdviz.__main__", "kdviz.serving.worker")):
+            importlib.import_module(module.name)
+    for name in ("torchvision.transforms.v2", "onnxruntime", "scipy.stats", "tqdm", "PIL.TiffImagePlugin"):
+        importlib.import_module(name)
+
+
+class Killing:
+    """One command in a folder.
+
+    Args:
+        room: A folder of its own.
+        verb: A key of :meth:`arguments`.
+        epochs: Of each training.
+    """
+
+    def __init__(self, room: Path, verb: str, epochs: int = 12):
+        import_all()
+        self.room, self.verb, self.epochs = room, verb, epochs
+        self.out, self.log = room / "e", room / "log.txt"
+        self.data = pictures_of_two_classes(room / "data", 48)
+        self.base = room / "base" / "e"
+        if verb != "train":
+            self.fork_and_wait(training(self.data, self.base, "--epochs", "2"))
+
+    def arguments(self) -> list[str]:
+        of, data = ["-e", str(self.out)], ["--data", str(self.data)]
+        weights = next(self.base.glob("teacher-*.safetensors"), None)
+        one = ["--device", "cpu", "--threads", "1"]
+        names = ["--classes", "dark,light", "--data", str(self.data / "test")]
+        return {
+            "train": training(self.data, self.out, "--epochs", str(self.epochs)),
+            "sweep": ["sweep", "temperature", *of, *data, "--values", "1,4", "--seeds", "0,1", "--epochs", "6", *one],
+            "evaluate": ["evaluate", *of, *data, *one],
+            "study": ["study", *of, *data, "--study", "models", "--images", "24", "--masks", "1000", *one],
+            "import": ["import", "--out", str(self.out), "--teacher", f"{weights},network=paper_fc", *names],
+            "compress": ["compress", *of, *data, "--of", "teacher", "--int8", *one],
+        }[self.verb]
+
+    def begin(self) -> None:
+        """The folder as it is before the command."""
+        shutil.rmtree(self.out, ignore_errors=True)
+        if self.verb != "train":
+            shutil.copytree(self.base, self.out)
+        if self.verb == "import":  # an earlier import is replaced
+            shutil.rmtree(self.out)
+            self.fork_and_wait(self.arguments())
+
+    def fork(self, arguments: list[str]) -> int:
+        child = os.fork()
+        if child:
+            return child
+        status = 1
+        try:
+            log = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            os.dup2(log, 1)
+            os.dup2(log, 2)
+            os.environ["TQDM_MININTERVAL"] = "0"
+            status = main(arguments)
+        finally:
+            os._exit(status)
+
+    def fork_and_wait(self, arguments: list[str]) -> float:
+        start = time.monotonic()
+        _, status = os.waitpid(self.fork(arguments), 0)
+        assert status == 0, self.log.read_text()[-2000:]
+        return time.monotonic() - start
+
+    def bars(self) -> list[tuple[str, int, int]]:
+        """The positions of the progress bars, in their order: name, done, total."""
+        text = self.log.read_text(errors="replace")
+        return [(name.strip(), int(done), int(total)) for name, done, total in _BAR.findall(text)]
+
+    def kill_after(self, seconds: float) -> bool:
+        """Run the command for some time; whether it was killed, and not at its end."""
+        child, end = self.fork(self.arguments()), time.monotonic() + seconds
+        while time.monotonic() < end:
+            if os.waitpid(child, os.WNOHANG)[0]:
+                return False
+            time.sleep(0.001)
+        os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+        return os.WIFSIGNALED(status)
+
+
+def run(room: Path, verb: str, kills: int, seed: int = 0) -> Killed:
+    """Kill a command so many times, and compare its end with that of one that nobody killed."""
+    killing, result, chance = Killing(room, verb), Killed(), random.Random(seed)
+    killing.begin()
+    whole = killing.fork_and_wait(killing.arguments())
+    expected = weights_of(killing.out)
+    killing.begin()
+    before: list[tuple[str, int, int]] = []
+    while result.kills < kills:
+        was_killed = killing.kill_after(chance.uniform(0, whole))
+        bars = killing.bars()
+        result.lost += lost_between(before, bars)
+        result.faults += damaged(killing.out)
+        before = bars or before
+        if was_killed:
+            result.kills += 1
+            result.left += any(path.suffix != ".lock" for path in half_written(killing.out))
+            continue
+        result.ends += 1
+        if "Traceback" in killing.log.read_text(errors="replace"):
+            result.faults.append(killing.log.read_text(errors="replace")[-500:])
+        result.faults += [] if weights_of(killing.out) == expected else ["other weights"]
+        before = []
+        killing.begin()
+    killing.fork_and_wait(killing.arguments())
+    result.faults += damaged(killing.out)
+    result.faults += [] if weights_of(killing.out) == expected else ["other weights"]
+    with writing(killing.out, "test"):  # tidies up what the last kill left
+        pass
+    result.faults += [str(path) for path in half_written(killing.out)]
+    return result
+
+
+def lost_between(killed: list[tuple[str, int, int]], continued: list[tuple[str, int, int]]) -> list[float]:
+    """The share of the bar under way that the next process did again; none if it was not the same bar."""
+    if not killed or not continued:
+        return []
+    name, done, total = killed[-1]
+    again = [first for other, first, of in continued if other == name and of == total and first > 0]
+    return [max(0, done - (again[0] - 1)) / total] if again and total > 1 and done < total else []
+
+
+def weights_of(folder: Path) -> dict[str, str]:
+    return {role: run.sha256 for role, run in load_experiment(folder).runs.items()}
+
+
+def damaged(folder: Path) -> list[str]:
+    """What in an experiment's folder cannot be read, by whatever name it has but a temporary one."""
+    faults = []
+    for path in folder.rglob("*"):
+        try:
+            if path.name.startswith("."):
+                continue
+            if path.suffix == ".parquet":
+                parquet_of(path.read_bytes())
+            elif path.suffix == ".safetensors":
+                with safe_open(path, "np") as file:
+                    file.keys()
+            elif path.name == "experiment.json":
+                load_experiment(folder)
+        except Exception as error:
+            faults.append(f"{path.name}: {type(error).__name__}: {error}")
+    return faults
+
+
+if __name__ == "__main__":
+    for verb in sys.argv[2:] or ["train", "sweep", "evaluate", "study", "import", "compress"]:
+        with tempfile.TemporaryDirectory() as room:
+            outcome = run(Path(room), verb, int(sys.argv[1]))
+        print(
+            f"{verb}: {outcome.kills} kills, {outcome.ends} ends, {len(outcome.faults)} faults {set(outcome.faults)}, "
+            f"most lost {max(outcome.lost, default=0):.2f} of a bar, {outcome.left} left a temporary file",
+            flush=True,
+        )
