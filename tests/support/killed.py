@@ -8,10 +8,10 @@ A process that has imported kdviz forks the command, so that kills fall into its
 from __future__ import annotations
 
 import importlib
+import mmap
 import os
 import pkgutil
 import random
-import re
 import shutil
 import signal
 import sys
@@ -22,6 +22,8 @@ from pathlib import Path
 
 from faulty import half_written, pictures_of_two_classes, training
 from safetensors import safe_open
+from torch.nn.modules.module import register_module_forward_hook
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 import kdviz
 from kdviz.cli import main
@@ -29,7 +31,7 @@ from kdviz.core.files import parquet_of
 from kdviz.core.processes.folder_lock import writing
 from kdviz.experiment import load_experiment
 
-_BAR = re.compile(r"([^\r\n|]*?): +\d+%\|[^|]*\| (\d+)/(\d+) ")
+_TRAININGS, _STEPS = ("train", "sweep"), 6  # steps of an epoch
 
 
 @dataclass
@@ -40,14 +42,14 @@ class Killed:
         kills: How often it was killed while it worked.
         ends: How often it came to its end, after which it began anew.
         faults: What was damaged, or not the same as without a kill.
-        lost: For each kill, the share of the bar that was under way (a training, a study) that was done again.
+        lost: What was done again after a kill, on average: epochs of a training, or the share of another command.
         left: Kills after which a temporary file was left, which the next command removed.
     """
 
     kills: int = 0
     ends: int = 0
     faults: list[str] = field(default_factory=list)
-    lost: list[float] = field(default_factory=list)
+    lost: float = 0.0
     left: int = 0
 
 
@@ -71,12 +73,32 @@ class Killing:
 
     def __init__(self, room: Path, verb: str, epochs: int = 12):
         import_all()
+        self._counter = mmap.mmap(-1, 8)  # shared with the processes that are forked
+        if verb in _TRAININGS:
+            self._hook = register_optimizer_step_post_hook(lambda *_: self._count())
+        else:
+            self._hook = register_module_forward_hook(lambda *_: self._count())
         self.room, self.verb, self.epochs = room, verb, epochs
         self.out, self.log = room / "e", room / "log.txt"
         self.data = pictures_of_two_classes(room / "data", 48)
         self.base = room / "base" / "e"
         if verb != "train":
             self.fork_and_wait(training(self.data, self.base, "--epochs", "2"))
+
+    @property
+    def work(self) -> int:
+        """What all processes have done: steps of optimisers, or passes of layers."""
+        return int.from_bytes(self._counter[:], "little")
+
+    @work.setter
+    def work(self, count: int) -> None:
+        self._counter[:] = count.to_bytes(8, "little")
+
+    def _count(self) -> None:
+        self.work += 1
+
+    def close(self) -> None:
+        self._hook.remove()
 
     def arguments(self) -> list[str]:
         of, data = ["-e", str(self.out)], ["--data", str(self.data)]
@@ -85,9 +107,36 @@ class Killing:
         names = ["--classes", "dark,light", "--data", str(self.data / "test")]
         return {
             "train": training(self.data, self.out, "--epochs", str(self.epochs)),
-            "sweep": ["sweep", "temperature", *of, *data, "--values", "1,4", "--seeds", "0,1", "--epochs", "6", *one],
+            "sweep": [
+                "sweep",
+                "temperature",
+                *of,
+                *data,
+                "--values",
+                "1,4",
+                "--seeds",
+                "0,1",
+                "--epochs",
+                "6",
+                "--batch-size",
+                "8",
+                *one,
+            ],
             "evaluate": ["evaluate", *of, *data, *one],
-            "study": ["study", *of, *data, "--study", "models", "--images", "24", "--masks", "1000", *one],
+            "study": [
+                "study",
+                *of,
+                *data,
+                "--study",
+                "models",
+                "--images",
+                "12",
+                "--masks",
+                "200",
+                "--faithfulness",
+                "4",
+                *one,
+            ],
             "import": ["import", "--out", str(self.out), "--teacher", f"{weights},network=paper_fc", *names],
             "compress": ["compress", *of, *data, "--of", "teacher", "--int8", *one],
         }[self.verb]
@@ -99,7 +148,9 @@ class Killing:
             shutil.copytree(self.base, self.out)
         if self.verb == "import":  # an earlier import is replaced
             shutil.rmtree(self.out)
+            work = self.work
             self.fork_and_wait(self.arguments())
+            self.work = work
 
     def fork(self, arguments: list[str]) -> int:
         child = os.fork()
@@ -110,7 +161,6 @@ class Killing:
             log = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(log, 1)
             os.dup2(log, 2)
-            os.environ["TQDM_MININTERVAL"] = "0"
             status = main(arguments)
         finally:
             os._exit(status)
@@ -120,11 +170,6 @@ class Killing:
         _, status = os.waitpid(self.fork(arguments), 0)
         assert status == 0, self.log.read_text()[-2000:]
         return time.monotonic() - start
-
-    def bars(self) -> list[tuple[str, int, int]]:
-        """The positions of the progress bars, in their order: name, done, total."""
-        text = self.log.read_text(errors="replace")
-        return [(name.strip(), int(done), int(total)) for name, done, total in _BAR.findall(text)]
 
     def kill_after(self, seconds: float) -> bool:
         """Run the command for some time; whether it was killed, and not at its end."""
@@ -142,16 +187,14 @@ def run(room: Path, verb: str, kills: int, seed: int = 0) -> Killed:
     """Kill a command so many times, and compare its end with that of one that nobody killed."""
     killing, result, chance = Killing(room, verb), Killed(), random.Random(seed)
     killing.begin()
+    killing.work = 0
     whole = killing.fork_and_wait(killing.arguments())
-    expected = weights_of(killing.out)
+    expected, work = weights_of(killing.out), killing.work
     killing.begin()
-    before: list[tuple[str, int, int]] = []
+    killing.work = 0
     while result.kills < kills:
         was_killed = killing.kill_after(chance.uniform(0, whole))
-        bars = killing.bars()
-        result.lost += lost_between(before, bars)
         result.faults += damaged(killing.out)
-        before = bars or before
         if was_killed:
             result.kills += 1
             result.left += any(path.suffix != ".lock" for path in half_written(killing.out))
@@ -160,24 +203,17 @@ def run(room: Path, verb: str, kills: int, seed: int = 0) -> Killed:
         if "Traceback" in killing.log.read_text(errors="replace"):
             result.faults.append(killing.log.read_text(errors="replace")[-500:])
         result.faults += [] if weights_of(killing.out) == expected else ["other weights"]
-        before = []
         killing.begin()
     killing.fork_and_wait(killing.arguments())
     result.faults += damaged(killing.out)
     result.faults += [] if weights_of(killing.out) == expected else ["other weights"]
+    again = killing.work - (result.ends + 1) * work
+    result.lost = again / kills / (_STEPS if verb in _TRAININGS else work)
     with writing(killing.out, "test"):  # tidies up what the last kill left
         pass
     result.faults += [str(path) for path in half_written(killing.out)]
+    killing.close()
     return result
-
-
-def lost_between(killed: list[tuple[str, int, int]], continued: list[tuple[str, int, int]]) -> list[float]:
-    """The share of the bar under way that the next process did again; none if it was not the same bar."""
-    if not killed or not continued:
-        return []
-    name, done, total = killed[-1]
-    again = [first for other, first, of in continued if other == name and of == total and first > 0]
-    return [max(0, done - (again[0] - 1)) / total] if again and total > 1 and done < total else []
 
 
 def weights_of(folder: Path) -> dict[str, str]:
@@ -209,6 +245,7 @@ if __name__ == "__main__":
             outcome = run(Path(room), verb, int(sys.argv[1]))
         print(
             f"{verb}: {outcome.kills} kills, {outcome.ends} ends, {len(outcome.faults)} faults {set(outcome.faults)}, "
-            f"most lost {max(outcome.lost, default=0):.2f} of a bar, {outcome.left} left a temporary file",
+            f"{outcome.lost:.2f} {'epochs' if verb in _TRAININGS else 'of it'} done again a kill, "
+            f"{outcome.left} left a temporary file",
             flush=True,
         )
