@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -23,6 +24,7 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 _ROOT = _PACKAGE.parent if (_PACKAGE.parent / "assets").is_dir() else _PACKAGE / "bundled"
 ASSETS = _ROOT / "assets"
 MODELS = _ROOT / "models"
+_log = logging.getLogger(__name__)
 _PART = ".part"  # a file that is being written, and then renamed
 
 
@@ -209,6 +211,13 @@ class Store:
             raise KdvizError(
                 "Cannot remove '{path}': {strerror}.", path=self._path(name), strerror=error.strerror or error
             ) from error
+
+    def set_aside(self, name: str) -> None:
+        """Keep a damaged file as ``NAME.damaged``, and say so; it can then be made again."""
+        path = self._path(name)
+        with suppress(OSError):
+            self._files.mv(path, f"{path}.damaged")
+            _log.warning("kdviz: warning: '%s' was damaged; it is kept as '%s.damaged', and made again.", path, name)
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}"

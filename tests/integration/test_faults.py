@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -229,3 +230,73 @@ def test_a_full_disk_at_every_write(
             assert {name: left[name] for name in before} == before, allowed
     assert allowed > 0
     assert disk.left >= 0 or verb == "import"  # which can do without its example maps, as the page offers to make them
+
+
+# damaged files --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def swept(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[list[str]]]:
+    """An experiment with every kind of table and state, and the commands that made them."""
+    out = tmp_path_factory.mktemp("models") / "e"
+    assert main(training(data, out, "--epochs", "1")) == 0
+    of, one = ["-e", str(out), "--data", str(data)], ["--device", "cpu"]
+    maps = ["--images", "8", "--masks", "32", "--faithfulness", "2"]
+    commands = [
+        ["sweep", "temperature", *of, "--values", "2", "--seeds", "0", "--epochs", "1", *one],
+        ["study", *of, "--study", "models", *maps, *one],
+        ["evaluate", *of, *one],
+    ]
+    for arguments in commands:
+        assert main(arguments) == 0
+    return out, commands
+
+
+@pytest.mark.slow
+def test_a_damaged_file_is_refused_or_set_aside_and_made_again(
+    swept: tuple[Path, list[list[str]]],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    whole, commands = swept
+    out, faults, set_aside = tmp_path / "e", [], set()
+    for number, name in enumerate(one_of_each_kind(whole)):
+        for arguments in commands:
+            if name.parts[0] != {"sweep": "runs", "study": "study"}.get(arguments[0]) and name.suffix != ".parquet":
+                continue  # another command does not read it
+            shutil.rmtree(out, ignore_errors=True)
+            shutil.copytree(whole, out)
+            content = (out / name).read_bytes()
+            (out / name).write_bytes((content[: len(content) // 2], b"", b"\0" * len(content))[number % 3])
+            again = [str(out) if each == str(whole) else each for each in arguments]
+            caplog.clear()
+            outcomes = [attempt(again, capsys), attempt(again, capsys)]
+            faults += [(str(name), arguments[0], outcome) for outcome in outcomes if outcome and "dam" not in outcome]
+            if outcomes[1] and name.suffix != ".parquet":  # a result's table is the person's; states are made again
+                faults.append((str(name), arguments[0], outcomes[1]))
+            kept = (out / f"{name}.damaged").exists()
+            said = any("was damaged; it is kept as" in record.getMessage() for record in caplog.records)
+            set_aside |= {name.suffix} if kept else set()
+            if kept != said:
+                faults.append((str(name), arguments[0], f"kept {kept}, said {said}"))
+    assert faults == []
+    assert set_aside == {".npy", ".json", ".safetensors", ".parquet"}
+
+
+def one_of_each_kind(experiment: Path) -> list[Path]:
+    """The tables of an experiment, and one state of each kind that commands keep beside them."""
+    kinds = ("*.parquet", "runs/*/*", "study/*/*")
+    files = [path.relative_to(experiment) for kind in kinds for path in sorted(experiment.glob(kind)) if path.is_file()]
+    return list({(path.parts[0], re.sub(r"[0-9a-f-]{4,}", "", path.name)): path for path in files}.values())
+
+
+def attempt(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """What a command says when it fails; nothing if it does not."""
+    try:
+        status = main(arguments)
+    except Exception as error:
+        capsys.readouterr()
+        return f"{type(error).__name__}: {str(error)[:200]}"
+    said = sentences(capsys)
+    return said[-1] if status else ""

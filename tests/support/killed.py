@@ -180,7 +180,12 @@ class Killing:
             time.sleep(0.001)
         os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
-        return os.WIFSIGNALED(status)
+        return os.WIFSIGNALED(status) and not self.is_complete()
+
+    def is_complete(self) -> bool:
+        """Whether a training has just come to its end, so that the next one begins anew."""
+        is_made = (self.out / "predictions.parquet").exists() and (self.out / "experiment.json").exists()
+        return self.verb == "train" and is_made and not (self.out / "runs" / "unfinished").exists()
 
 
 def run(room: Path, verb: str, kills: int, seed: int = 0) -> Killed:

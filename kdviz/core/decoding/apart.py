@@ -1,8 +1,8 @@
 """Decoding of a stranger's picture in a process of its own, which has little time and memory and can be killed.
 
-What its file says of it is checked first (:mod:`kdviz.core.decoding.work`), so that one that is too much is refused with
-the right reason; this is for what a decoder does that nobody foresaw. The process serves one picture after the other,
-and costs its start, about half a second, once. Its answers are believed as little as pictures: no pickles.
+What its file says of it is checked first (:mod:`kdviz.core.decoding.work`), so that one that is too much is refused
+with the right reason; this is for what a decoder does that nobody foresaw. The process serves one picture after the
+other, and costs its start, about half a second, once. Its answers are believed as little as pictures: no pickles.
 """
 
 from __future__ import annotations
