@@ -63,9 +63,14 @@ def _run(options: argparse.Namespace) -> None:
 
 def _refuse(error: KdvizError) -> int:
     as_json = os.environ.get(ERRORS_VARIABLE) == "json"
-    text = json.dumps(error.sentence.to_json()) if as_json else " ".join(str(error).split())
+    text = json.dumps(error.sentence.to_json()) if as_json else _one_line(str(error))
     print(f"kdviz: {text}", file=sys.stderr)
     return 1
+
+
+def _one_line(text: str) -> str:
+    """A text that a terminal shows and does not obey: names in files may hold what moves its cursor."""
+    return " ".join("".join(each if each.isprintable() else " " for each in text).split())
 
 
 def _of_the_machine(error: OSError) -> KdvizError:

@@ -9,13 +9,18 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from faulty import ROOT, command, half_written, pictures_of_two_classes, training, wait_for
 
 from kdviz.cli import main
+from kdviz.core.errors import KdvizError
+from kdviz.core.files import Store
 from kdviz.core.processes.folder_lock import FolderInUseError, writing
+from kdviz.distill.storage.run_files import read_array, read_state
 from kdviz.experiment import load_experiment
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="files are locked and processes ended as POSIX does it")
@@ -281,7 +286,20 @@ def test_a_damaged_file_is_refused_or_set_aside_and_made_again(
             if kept != said:
                 faults.append((str(name), arguments[0], f"kept {kept}, said {said}"))
     assert faults == []
-    assert set_aside == {".npy", ".json", ".safetensors", ".parquet"}
+    assert set_aside == {".json", ".parquet"}  # what is read again where results are complete
+
+
+@pytest.mark.parametrize("read", [read_array, read_state])
+def test_a_damaged_file_of_a_run_is_set_aside_and_the_run_made_again(
+    read: Callable[[Store, str], Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Store(tmp_path)
+    store.write("run/result.json", b"{}")
+    store.write("run/file", b"nonsense")
+    with pytest.raises(KdvizError, match="was damaged and is set aside; the same command, given once more, makes it"):
+        read(store, "run/file")
+    assert every_file(tmp_path) == {"run/file.damaged": b"nonsense"}
+    assert "run/file.damaged', and made again." in caplog.text
 
 
 def one_of_each_kind(experiment: Path) -> list[Path]:
