@@ -17,7 +17,7 @@ import pytest
 from faulty import ROOT, command, half_written, pictures_of_two_classes, training, wait_for
 
 from kdviz.cli import main
-from kdviz.core.errors import KdvizError
+from kdviz.core.errors import ExperimentError, KdvizError
 from kdviz.core.files import Store
 from kdviz.core.processes.folder_lock import FolderInUseError, writing
 from kdviz.distill.storage.run_files import read_array, read_state
@@ -235,6 +235,39 @@ def test_a_full_disk_at_every_write(
             assert {name: left[name] for name in before} == before, allowed
     assert allowed > 0
     assert disk.left >= 0 or verb == "import"  # which can do without its example maps, as the page offers to make them
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "verbs"), [("KILL", ["train", "evaluate"]), ("TERM", ["sweep", "import"])])
+def test_nothing_is_lost_but_what_was_under_way(number: str, verbs: list[str]) -> None:
+    """A few times; docs/explanation/faults.md says what came of many."""
+    paths = os.pathsep.join(str(path) for path in (ROOT, ROOT / "tests", ROOT / "tests" / "support"))
+    ended = subprocess.run(
+        [sys.executable, str(ROOT / "tests" / "support" / "killed.py"), number, "3", *verbs],
+        env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lines = ended.stdout.splitlines()
+    assert [line.split(",")[0] for line in lines] == [f"{verb}: 3 times ended" for verb in verbs], ended.stdout
+    assert all(" 0 faults; " in line for line in lines), ended.stdout
+    epochs = [float(again) for again in re.findall(r"([\d.]+) epochs", ended.stdout)]
+    assert max(epochs) <= 1
+
+
+@pytest.mark.parametrize("how", ["gone", "cut off", "another's"])
+def test_weights_that_change_while_they_are_served(tiny_folder: Path, how: str) -> None:
+    experiment = load_experiment(tiny_folder)
+    weights = tiny_folder / experiment.runs["teacher"].weights
+    if how == "gone":
+        weights.unlink()
+    else:
+        other = tiny_folder / experiment.runs["student"].weights
+        weights.write_bytes(weights.read_bytes()[:500] if how == "cut off" else other.read_bytes())
+    with pytest.raises(ExperimentError, match=r"weights of the teacher.*(are missing|do not match the sha256)"):
+        _ = experiment.runs["teacher"].model
+    assert experiment.runs["student"].model is not None
 
 
 # damaged files --------------------------------------------------------------------------------------------------------

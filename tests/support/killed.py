@@ -1,8 +1,8 @@
-"""Commands that are killed (SIGKILL) at random moments, again and again, until they end: what is lost each time?
+"""Commands that are killed, or told to end, at random moments, again and again: what is lost each time?
 
-A process that has imported kdviz forks the command, so that kills fall into its work. By hand, a row a command::
+A process that has imported kdviz forks the command, so that signals fall into its work. By hand, a line a command::
 
-    PYTHONPATH=.:tests:tests/support python tests/support/killed.py 50 [COMMAND...]
+    PYTHONPATH=.:tests:tests/support python tests/support/killed.py KILL|TERM 50 [COMMAND...]
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ import kdviz
 from kdviz.cli import main
 from kdviz.core.files import parquet_of
 from kdviz.core.processes.folder_lock import writing
+from kdviz.core.processes.stopping import STATUS
 from kdviz.experiment import load_experiment
 
 _TRAININGS, _STEPS = ("train", "sweep"), 6  # steps of an epoch
@@ -43,6 +44,7 @@ class Killed:
         ends: How often it came to its end, after which it began anew.
         faults: What was damaged, or not the same as without a kill.
         lost: What was done again after a kill, on average: epochs of a training, or the share of another command.
+        seconds: The longest time from the signal to the end.
         left: Kills after which a temporary file was left, which the next command removed.
     """
 
@@ -51,6 +53,7 @@ class Killed:
     faults: list[str] = field(default_factory=list)
     lost: float = 0.0
     left: int = 0
+    seconds: float = 0.0
 
 
 def import_all() -> None:
@@ -73,6 +76,7 @@ class Killing:
 
     def __init__(self, room: Path, verb: str, epochs: int = 12):
         import_all()
+        self.seconds = 0.0
         self._counter = mmap.mmap(-1, 8)  # shared with the processes that are forked
         if verb in _TRAININGS:
             self._hook = register_optimizer_step_post_hook(lambda *_: self._count())
@@ -171,16 +175,19 @@ class Killing:
         assert status == 0, self.log.read_text()[-2000:]
         return time.monotonic() - start
 
-    def kill_after(self, seconds: float) -> bool:
-        """Run the command for some time; whether it was killed, and not at its end."""
+    def kill_after(self, seconds: float, number: int = signal.SIGKILL) -> bool:
+        """Run the command for some time; whether it was ended by the signal, and not by itself."""
         child, end = self.fork(self.arguments()), time.monotonic() + seconds
         while time.monotonic() < end:
             if os.waitpid(child, os.WNOHANG)[0]:
                 return False
             time.sleep(0.001)
-        os.kill(child, signal.SIGKILL)
+        start = time.monotonic()
+        os.kill(child, number)
         _, status = os.waitpid(child, 0)
-        return os.WIFSIGNALED(status) and not self.is_complete()
+        self.seconds = max(self.seconds, time.monotonic() - start)
+        was_ended = os.waitstatus_to_exitcode(status) in (-signal.SIGKILL, STATUS)
+        return was_ended and not self.is_complete()
 
     def is_complete(self) -> bool:
         """Whether a training has just come to its end, so that the next one begins anew."""
@@ -188,8 +195,8 @@ class Killing:
         return self.verb == "train" and is_made and not (self.out / "runs" / "unfinished").exists()
 
 
-def run(room: Path, verb: str, kills: int, seed: int = 0) -> Killed:
-    """Kill a command so many times, and compare its end with that of one that nobody killed."""
+def run(room: Path, verb: str, kills: int, number: int = signal.SIGKILL, seed: int = 0) -> Killed:
+    """Send a command a signal so many times, and compare its end with that of one that nobody has ended."""
     killing, result, chance = Killing(room, verb), Killed(), random.Random(seed)
     killing.begin()
     killing.work = 0
@@ -198,8 +205,10 @@ def run(room: Path, verb: str, kills: int, seed: int = 0) -> Killed:
     killing.begin()
     killing.work = 0
     while result.kills < kills:
-        was_killed = killing.kill_after(chance.uniform(0, whole))
+        was_killed = killing.kill_after(chance.uniform(0, whole), number)
         result.faults += damaged(killing.out)
+        if number == signal.SIGTERM and was_killed:
+            result.faults += not_said(killing)
         if was_killed:
             result.kills += 1
             result.left += any(path.suffix != ".lock" for path in half_written(killing.out))
@@ -218,7 +227,17 @@ def run(room: Path, verb: str, kills: int, seed: int = 0) -> Killed:
         pass
     result.faults += [str(path) for path in half_written(killing.out)]
     killing.close()
+    result.seconds = killing.seconds
     return result
+
+
+def not_said(killing: Killing) -> list[str]:
+    """What a command that was told to end did not do."""
+    log = killing.log.read_text(errors="replace")
+    faults = [f"left {path.name}" for path in half_written(killing.out)]
+    if "Traceback" in log or (log and not log.rstrip().endswith("kdviz: stopped.")):
+        faults.append(f"said {log[-500:]}")
+    return faults
 
 
 def weights_of(folder: Path) -> dict[str, str]:
@@ -245,12 +264,15 @@ def damaged(folder: Path) -> list[str]:
 
 
 if __name__ == "__main__":
-    for verb in sys.argv[2:] or ["train", "sweep", "evaluate", "study", "import", "compress"]:
+    which, count, *verbs = sys.argv[1:]
+    for verb in verbs or ["train", "sweep", "evaluate", "study", "import", "compress"]:
         with tempfile.TemporaryDirectory() as room:
-            outcome = run(Path(room), verb, int(sys.argv[1]))
+            outcome = run(Path(room), verb, int(count), signal.Signals[f"SIG{which}"])
         print(
-            f"{verb}: {outcome.kills} kills, {outcome.ends} ends, {len(outcome.faults)} faults {set(outcome.faults)}, "
-            f"{outcome.lost:.2f} {'epochs' if verb in _TRAININGS else 'of it'} done again a kill, "
-            f"{outcome.left} left a temporary file",
+            f"{verb}: {outcome.kills} times ended, {outcome.ends} times complete, {len(outcome.faults)} faults; "
+            f"{outcome.lost:.2f} {'epochs' if verb in _TRAININGS else 'of it'} done again each time, "
+            f"{outcome.left} left a temporary file, {outcome.seconds:.1f} s to the end at most",
+            *sorted(set(outcome.faults)),
+            sep="\n  ",
             flush=True,
         )
