@@ -179,6 +179,24 @@ def test_a_disk_that_is_full_loses_nothing(
     assert not (folder / "experiment.json").exists()
 
 
+@pytest.mark.slow
+def test_a_folder_that_cannot_be_written_is_read_all_the_same(
+    small_disk: Path, data: Path, tiny_folder: Path, digit_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(shutil.copytree(tiny_folder, small_disk / "e"))
+    before = every_file(folder)
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    for arguments in (
+        training(data, folder, "--epochs", "1"),
+        training(data, small_disk / "new" / "e", "--epochs", "1"),
+    ):
+        assert main(arguments) == 1, arguments
+        assert "Read-only file system" in sentences(capsys)[-1]
+    explain = ["explain", str(digit_file), "-e", str(folder), "--masks", "8", "--grid", "3"]
+    assert main([*explain, "--out", str(tiny_folder.parent / "maps.npz")]) == 0
+    assert every_file(folder) == before
+
+
 class FullDisk:
     """A disk that is full from the n-th file on that is made."""
 
