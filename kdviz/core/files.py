@@ -217,7 +217,8 @@ class Store:
         path = self._path(name)
         with suppress(OSError):
             self._files.mv(path, f"{path}.damaged")
-            _log.warning("kdviz: warning: '%s' was damaged; it is kept as '%s.damaged', and made again.", path, name)
+            kept = f"{path.rpartition('/')[2]}.damaged"
+            _log.warning("kdviz: warning: '%s' was damaged; it is kept as '%s', and made again.", path, kept)
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}"
