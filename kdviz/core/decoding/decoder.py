@@ -39,15 +39,19 @@ def main() -> None:
     _limit_memory()
     requests, answers = sys.stdin.buffer, sys.stdout.buffer
     while header := requests.read(16):
-        name_length, length = struct.unpack("<QQ", header)
-        name = read_exactly(requests, name_length).decode()
-        content = read_exactly(requests, length)
-        _limit_time()
-        answer, pixels = _decoded(content, name)
-        text = json.dumps(answer).encode()
-        answers.write(struct.pack("<Q", len(text)) + text)
-        answers.write(pixels)
-        answers.flush()
+        _serve(requests, answers, *struct.unpack("<QQ", header))
+
+
+def _serve(requests: IO[bytes], answers: IO[bytes], name_length: int, length: int) -> None:
+    """Answer one request; nothing of a picture is kept when it is answered."""
+    name = read_exactly(requests, name_length).decode()
+    content = read_exactly(requests, length)
+    _limit_time()
+    answer, pixels = _decoded(content, name)
+    text = json.dumps(answer).encode()
+    answers.write(struct.pack("<Q", len(text)) + text)
+    answers.write(pixels)
+    answers.flush()
 
 
 def _decoded(content: bytes, name: str) -> tuple[dict[str, Any], bytes]:
