@@ -16,11 +16,21 @@ if TYPE_CHECKING:
     from kdviz.data.doubts import Doubt
     from kdviz.experiment import Experiment
 
-from kdviz.cli.common.arguments import add_experiment, add_reader_options, common, set_threads, splits_of, verb
+from kdviz.cli.common.arguments import (
+    add_experiment,
+    add_reader_options,
+    common,
+    set_threads,
+    splits_of,
+    the_experiment,
+    verb,
+)
 
 
 def add(verbs: Any) -> None:
-    parser = verb(verbs, "evaluate", _evaluate, "Measure every model of an experiment on a test set.")
+    parser = verb(
+        verbs, "evaluate", _evaluate, "Measure every model of an experiment on a test set.", writes=the_experiment
+    )
     add_experiment(parser)
     parser.add_argument(
         "--data",

@@ -12,12 +12,16 @@ if TYPE_CHECKING:
     from kdviz.experiment import Experiment
     from kdviz.experiment.fetching import FetchedPictures
 
-from kdviz.cli.common.arguments import add_reader_options, at_least_one, splits_of, verb
+from kdviz.cli.common.arguments import add_reader_options, at_least_one, splits_of, the_experiment, verb
 
 
 def add(verbs: Any) -> None:
     parser = verb(
-        verbs, "get", _get, "Get the pictures of an experiment that comes without them, so that the app shows them."
+        verbs,
+        "get",
+        _get,
+        "Get the pictures of an experiment that comes without them, so that the app shows them.",
+        writes=lambda options: the_experiment(options) if options.record else None,
     )
     parser.add_argument("experiment", metavar="EXPERIMENT", help="folder of the experiment, or its name in models/")
     parser.add_argument(

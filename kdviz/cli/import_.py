@@ -10,7 +10,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdviz.cli.common.arguments import add_columns, at_least_one, common, set_threads, verb
+from kdviz.cli.common.arguments import add_columns, at_least_one, common, set_threads, the_out, verb
 from kdviz.core.errors import SettingError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _STUDY_MINUTES = "15"
 
 
 def add(verbs: Any) -> None:
-    parser = verb(verbs, "import", _import, "Make an experiment of models that were trained elsewhere.")
+    parser = verb(verbs, "import", _import, "Make an experiment of models that were trained elsewhere.", writes=the_out)
     parser.add_argument("--out", metavar="DIR", required=True, help="folder of the experiment, such as models/mine")
     group = parser.add_argument_group(
         "models",

@@ -15,6 +15,7 @@ from kdviz.cli.common.arguments import (
     numbers,
     schedule,
     seeds,
+    the_experiment,
     verb,
 )
 from kdviz.cli.common.training_options import add_loss, add_recipe
@@ -45,6 +46,7 @@ def add(verbs: Any) -> None:
         _study,
         "Maps of every model for many images: does the KD student look where its teacher looks, or at regions that "
         "people drew? Continues what was begun, and first trains the students whose weights are missing.",
+        writes=the_experiment,
     )
     add_experiment(parser)
     parser.add_argument("--data", metavar="DIR", help="folder of the data; left away, MNIST is downloaded")

@@ -21,6 +21,7 @@ from kdviz.cli.common.arguments import (
     seeds,
     set_threads,
     splits_of,
+    the_experiment,
     verb,
 )
 from kdviz.cli.common.experiment_pictures import require_trainable
@@ -38,6 +39,7 @@ def add(verbs: Any) -> None:
         "sweep",
         _sweep,
         "Train a student for each value and seed, and say what came out; continues what was begun.",
+        writes=the_experiment,
     )
     parser.add_argument("study", choices=_STUDIES, help="what is varied")
     add_experiment(parser)

@@ -24,6 +24,7 @@ from kdviz.cli.common.arguments import (
     reader_options,
     schedule,
     set_threads,
+    the_out,
     verb,
 )
 from kdviz.cli.common.experiment_pictures import require_replaceable
@@ -35,7 +36,9 @@ from kdviz.cli.studies.shortcuts import shortcut_names
 
 
 def add(verbs: Any) -> None:
-    parser = verb(verbs, "train", _train, "Train a teacher, a student distilled from it, and the student alone.")
+    parser = verb(
+        verbs, "train", _train, "Train a teacher, a student distilled from it, and the student alone.", writes=the_out
+    )
     parser.add_argument(
         "dataset", metavar="DATASET", nargs="?", choices=_DatasetNames(_listed_names), help=LazyText(_dataset_help)
     )

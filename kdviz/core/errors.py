@@ -82,10 +82,16 @@ class Sentence(str):
         return cls(document["template"], **values)
 
 
+_LONGEST = 1500  # characters of one value
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, KdvizError):
         return value.sentence
-    return value if isinstance(value, (Sentence, int, float)) else str(value)
+    if isinstance(value, (Sentence, int, float)):
+        return value
+    text = str(value)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"  # a file may have names without end
 
 
 ERRORS_VARIABLE = "KDVIZ_ERRORS"

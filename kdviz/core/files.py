@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,8 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 _ROOT = _PACKAGE.parent if (_PACKAGE.parent / "assets").is_dir() else _PACKAGE / "bundled"
 ASSETS = _ROOT / "assets"
 MODELS = _ROOT / "models"
+_log = logging.getLogger(__name__)
+_PART = ".part"  # a file that is being written, and then renamed
 
 
 def atomic_write(path: str | Path, content: bytes) -> None:
@@ -47,9 +50,10 @@ def replacing(path: str | Path) -> Iterator[Path]:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_PART, dir=path.parent)
         temporary = Path(name)
         try:
+            lock_file(descriptor)
             yield temporary
             os.fsync(descriptor)  # of the file, whoever has written it
         finally:
@@ -61,6 +65,33 @@ def replacing(path: str | Path) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)  # already moved if all went well
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove the temporary files in a folder whose writers were killed; those of living ones are locked."""
+    for path in folder.glob(f".*{_PART}") if folder.is_dir() else ():
+        with suppress(OSError), path.open("rb") as file:
+            if lock_file(file.fileno()):
+                path.unlink()
+
+
+def lock_file(descriptor: int) -> bool | None:
+    """Lock a file until it is closed or its process ends, however it does.
+
+    Returns:
+        False if another process has it, None where files cannot be locked.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system of a network
+        return None
+    return True
 
 
 def parquet_of(content: bytes, columns: Sequence[str] | None = None) -> pa.Table:
@@ -180,6 +211,14 @@ class Store:
             raise KdvizError(
                 "Cannot remove '{path}': {strerror}.", path=self._path(name), strerror=error.strerror or error
             ) from error
+
+    def set_aside(self, name: str) -> None:
+        """Keep a damaged file as ``NAME.damaged``, and say so; it can then be made again."""
+        path = self._path(name)
+        with suppress(OSError):
+            self._files.mv(path, f"{path}.damaged")
+            kept = f"{path.rpartition('/')[2]}.damaged"
+            _log.warning("kdviz: warning: '%s' was damaged; it is kept as '%s', and made again.", path, kept)
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}"

@@ -60,7 +60,7 @@ def read_table(path: Path, classes: Sequence[str]) -> PredictionTable:
         raise
     except OSError as error:
         raise DatasetError("Cannot read '{path}': {strerror}.", path=path, strerror=error.strerror or error) from error
-    except (ValueError, EOFError, SyntaxError, zipfile.BadZipFile, csv.Error) as error:  # damaged, or pickled objects
+    except Exception as error:  # numpy, zipfile and csv have many ways to say that a file is damaged
         raise DatasetError(
             "'{path}' cannot be read: it is damaged, or holds Python objects, which are never "
             "unpickled; save plain numbers with numpy.savez, or a CSV file in UTF-8.",

@@ -18,7 +18,6 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
 from kdviz.core.files import Store
@@ -35,7 +34,7 @@ from kdviz.distill.storage.run_files import (
     is_finished,
     new_network,
     read_array,
-    read_content,
+    read_state,
     snapshot_name,
     weights_of,
     write_array,
@@ -124,7 +123,7 @@ def _beginning(run: TrainingRun, store: Store, training: LabelledImages) -> nn.M
     """The network before its first step, with what is not trained frozen."""
     network = new_network(run.network, run.spec, len(training.classes), run.config.seed, run.network_settings)
     if run.start:
-        network.load_state_dict(load_safetensors(read_content(store, run.start)))
+        network.load_state_dict(read_state(store, run.start))
     if run.config.trainable != "all":
         head, _ = head_of(network, run.spec.normalise(training.images[:2]))
         freeze(network, run.config.trainable, head)
@@ -164,7 +163,7 @@ def _teacher(run: TrainingRun, store: Store, classes: int) -> nn.Module:
     epoch = file_name.removesuffix(".npy").rpartition("-")[2]
     weights_name = snapshot_name(int(epoch)) if epoch.isdecimal() else "weights.safetensors"
     network = build_network(run.teacher_network, classes=classes, channels=run.spec.channels, size=run.spec.size)
-    network.load_state_dict(load_safetensors(read_content(store, f"{identity}/{weights_name}")))
+    network.load_state_dict(read_state(store, f"{identity}/{weights_name}"))
     return network.eval().requires_grad_(False)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import resource
 import shutil
+import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +17,7 @@ from kdviz.app.uploads import session_store, unpacking, upload_validation
 from kdviz.cli import main
 from kdviz.core.errors import KdvizError
 from kdviz.core.images import open_image, open_mask, picture_size
+from kdviz.data.regions import read_regions
 from kdviz.experiment import load_experiment
 from kdviz.models.checkpoints import read_checkpoint
 
@@ -27,6 +30,8 @@ def commands(path: Path, experiment: Path, out: Path) -> list[list[str]]:
     if path.suffix in (".png", ".jpg", ".gif", ".tif", ".webp", ".bmp"):
         explain = ["explain", str(path), "-e", str(experiment), "--masks", "4", "--grid", "3"]
         return [[*explain, "--out", str(out / "maps.npz")]]
+    if is_of_regions(path):
+        return []  # they are opened when there are pictures that they are of
     if path.suffix in (".npz", ".npy", ".csv"):
         return [["import", "--out", str(out / "new"), "--predictions", f"teacher={path}"]]
     if path.suffix == ".parquet":
@@ -36,10 +41,16 @@ def commands(path: Path, experiment: Path, out: Path) -> list[list[str]]:
     return [["import", "--out", str(out / "new"), "--teacher", str(path)]]
 
 
+def is_of_regions(path: Path) -> bool:
+    return path.suffix in (".json", ".xml") or path.name.startswith(("regions", "numbers.csv"))
+
+
 def readers(path: Path) -> list[Callable[[Path], Any]]:
     """What opens it from Python."""
     if path.suffix in (".png", ".jpg", ".gif", ".tif", ".webp", ".bmp"):
         return [open_image, open_mask, picture_size]
+    if is_of_regions(path):
+        return [lambda path: read_regions(path, {"a.png": (10, 20)})]
     return [read_checkpoint] if path.suffix in (".pt", ".pth", ".safetensors") else []
 
 
@@ -88,14 +99,20 @@ def test_hostile_files_by_command_line_and_python(
     room, out = tmp_path / "room", tmp_path / "room" / "out"
     room.mkdir()
     monkeypatch.chdir(room)
-    before, faults, count = everything_below(tmp_path), [], 0
+    addresses: list[object] = []
+    monkeypatch.setattr(socket.socket, "connect", lambda _, address: addresses.append(address))
+    before, faults, count, seconds = everything_below(tmp_path), [], 0, {}
+    accepted = 0
     for name, content in hostile_files():
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir()
         path = room / name
         path.write_bytes(content)
+        start = time.process_time()
         for command in commands(path, tiny_folder, out):
             faults += [(name, command[0], fault) for fault in faults_of_command(command, capsys)]
+        seconds[name] = time.process_time() - start
+        accepted += any(out.iterdir())
         for read in readers(path):
             faults += [
                 (name, read.__name__, fault) for fault in faults_of_call(lambda read=read, path=path: read(path))
@@ -105,8 +122,14 @@ def test_hostile_files_by_command_line_and_python(
         faults += [(name, "left", str(each)) for each in left]
         count += 1
     shutil.rmtree(out)
+    slowest = max(seconds, key=lambda name: seconds[name])
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"{count} files, {accepted} accepted by a command, {len(faults)} faults, the slowest {slowest}: ", end="")
+    print(f"{seconds[slowest]:.1f} s of processor time, {memory:.2f} GB at most, {len(addresses)} requests")
     assert faults == []
-    assert count > 90
+    assert count >= 300
+    assert addresses == []
+    assert memory < 1.5
     assert everything_below(tmp_path) == before
     assert not list(tmp_path.rglob(EXPLODED))
 

@@ -57,6 +57,16 @@ def good_files() -> dict[str, bytes]:
         "predictions.npy": _npy(np.zeros((5, 3), np.float32)),
         "predictions.csv": b"a,b,c\n1,2,3\n4,5,6\n",
         "table.parquet": _parquet(pa.table({"image": [b"x"], "label": [1]})),
+        "model.onnx": _onnx(),
+        "regions.json": json.dumps(
+            {
+                "images": [{"id": 7, "file_name": "a.png", "height": 10, "width": 20}],
+                "annotations": [{"image_id": 7, "bbox": [3, 2, 5, 4]}],
+            }
+        ).encode(),
+        "regions.csv": b"file,x,y,width,height\na.png,3,2,5,4\n",
+        "regions.xml": b"<annotation><filename>a.png</filename><size><width>20</width><height>10</height></size>"
+        b"<object><bndbox><xmin>4</xmin><ymin>3</ymin><xmax>8</xmax><ymax>6</ymax></bndbox></object></annotation>",
         "recipe.toml": b'temperature = 4\nalpha = 0.5\n\n[about]\ntitle = "T"\npaper = "P"\ndiffers = "D"\n',
     }
 
@@ -64,14 +74,22 @@ def good_files() -> dict[str, bytes]:
 def damaged(good: bytes) -> Iterator[tuple[str, bytes]]:
     """A file with what happens to files: nothing left, a part left, other bytes, something else altogether."""
     yield "empty", b""
+    yield "head", good[:12]
     yield "half", good[: len(good) // 2]
+    yield "tail", good[-(len(good) // 2) :]
+    yield "but-one", good[:-1]
+    yield "zeros", bytes(len(good))
+    yield "longer", good + b"\0" * 100_000
+    yield "twice", good * 2
     random = np.random.default_rng(len(good))
-    for number in range(2):
+    for number in range(4):
         content = bytearray(good)
         for place in random.integers(0, len(good), 1 + len(good) // 200):
             content[place] ^= int(random.integers(1, 256))
         yield f"changed{number}", bytes(content)
+    yield "huge-counts", good[:16] + b"\xff" * 8 + good[24:]
     yield "pickle", pickle.dumps(Bomb())
+    yield "polyglot", good + _zip({"archive/data.pkl": pickle.dumps(Bomb()), "archive/version": b"3\n"})
 
 
 def hostile_zips(files: dict[str, bytes]) -> Iterator[tuple[str, bytes]]:
@@ -184,6 +202,8 @@ def _tables() -> Iterator[tuple[str, bytes]]:
     header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000, 1000), }"
     yield "lies.npy", b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header
     yield "code.npy", b"\x93NUMPY\x01\x00" + struct.pack("<H", 40) + b"{'descr': __import__('os').system('x')} \n"
+    # found by tests/integration/test_any_text.py
+    yield "brackets.npy", b"\x93NUMPY\x01\x00v\x00" + b"{'descr': '<f4', 'fortran_order': F5, 3), }".ljust(117) + b"\n"
     yield "bomb.npz", _zip({"logits.npy": _npy(np.zeros(1))[:-8] + bytes(10**8)}, compression=zipfile.ZIP_DEFLATED)
     yield "texts.csv", b"=cmd|' /C calc'!A0,\x00,\xff\n" * 50
     yield "wide.csv", b"1," * 200_000 + b"\n"
@@ -199,7 +219,53 @@ def _texts() -> Iterator[tuple[str, bytes]]:
     yield "kinds.toml", b"temperature = [1]\nalpha = {}\nepochs = 'x'\n"
     yield "path.toml", b'data = "/etc"\nout = "../../outside"\nresults = "/tmp/x"\n'
     yield "infinite.toml", b"temperature = inf\nalpha = nan\n"
+    for number, content in enumerate(_regions()):
+        yield f"regions-{number}.json", content
+    yield (
+        "entities.xml",
+        b'<!DOCTYPE a [<!ENTITY a "aaaaaaaaaa">'
+        + b"".join(b'<!ENTITY %c "%s">' % (letter, b"&%c;" % (letter - 1) * 20) for letter in range(98, 110))
+        + b"]><annotation><filename>&m;</filename></annotation>",
+    )
+    yield (
+        "file.xml",
+        b'<!DOCTYPE a [<!ENTITY a SYSTEM "file:///etc/passwd">]><annotation><filename>&a;</filename></annotation>',
+    )
+    yield "web.xml", b'<!DOCTYPE a SYSTEM "http://example.org/a.dtd"><annotation/>'
+    yield "deep.xml", b"<a>" * 100_000
+    yield "numbers.csv", b"file,x,y,width,height\na.png,nan,-1e400,inf,99999999999999999999\n../../a.png,0,0,1,1\n"
     yield "surrogate.toml", b'loss = "\\ud800"\n'
+
+
+def _regions() -> Iterator[bytes]:
+    """Regions in COCO's form that are no regions."""
+    image = {"id": 7, "file_name": "a.png", "height": 10, "width": 20}
+    for annotation in (
+        {"bbox": [float("nan"), 0, 1, 1]},
+        {"bbox": [0, 0, 1e308, 1e308]},
+        {"bbox": ["1", None, {}, []]},
+        {"bbox": [10**400, 0, 1, 1]},
+        {"segmentation": {"counts": [10**18], "size": [10, 20]}},
+        {"segmentation": {"counts": "\ud800" * 9, "size": [10, 20]}},
+        {"segmentation": {"counts": "P" * 10**6, "size": [10**9, 10**9]}},
+        {"segmentation": [[0, 0, 1e9, 0, 1e9, 1e9]]},
+        {"segmentation": [[0, 0]] * 50_000},
+    ):
+        yield json.dumps({"images": [image], "annotations": [{"image_id": 7, **annotation}]}).encode()
+    for changed in ({"file_name": "../../../etc/passwd"}, {"height": 10**12, "width": 10**12}, {"file_name": "\0"}):
+        images = [{**image, **changed}]
+        yield json.dumps({"images": images, "annotations": [{"image_id": 7, "bbox": [0, 0, 1, 1]}]}).encode()
+    yield b'{"a":' * 100_000
+    yield b'{"images": ' + b"[" * 100_000
+
+
+def _onnx() -> bytes:
+    from onnx import TensorProto, helper
+
+    kind, shapes = TensorProto.FLOAT, (("x", [None, 1, 4, 4]), ("y", [None, 16]))
+    given, answer = (helper.make_tensor_value_info(name, kind, shape) for name, shape in shapes)
+    graph = helper.make_graph([helper.make_node("Flatten", ["x"], ["y"])], "g", [given], [answer])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
 
 
 def _torch(content: object) -> bytes:

@@ -5,15 +5,51 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
+from kdviz.core.files import MODELS
 from kdviz.core.vocabulary import Split
 
+Written = Callable[[argparse.Namespace], "str | None"]
+"""Which folder a command with these options writes; None: none."""
 
-def verb(verbs: Any, name: str, run: Callable[[Any], None], help: str) -> argparse.ArgumentParser:
+
+def verb(
+    verbs: Any, name: str, run: Callable[[Any], None], help: str, writes: Written | None = None
+) -> argparse.ArgumentParser:
+    """Add a command.
+
+    Args:
+        verbs: What :meth:`argparse.ArgumentParser.add_subparsers` gave.
+        name, help: Of the command.
+        run: What it does, with its options.
+        writes: Which folder it writes, so that one command at a time does; None: none.
+    """
     parser = verbs.add_parser(name, help=help, description=help, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.set_defaults(run=run, wrong_usage=parser.error)
+    parser.set_defaults(run=run, writes=writes, wrong_usage=parser.error)
     return parser
+
+
+def the_out(options: argparse.Namespace) -> str | None:
+    """The folder of ``--out``."""
+    return options.out
+
+
+def the_experiment(options: argparse.Namespace) -> str | None:
+    """The folder of ``-e``; None where there is none, and where a command only estimates."""
+    if getattr(options, "estimate", False):
+        return None
+    given, bundled = Path(options.experiment), MODELS / options.experiment
+    folders = [folder for folder in (given, bundled) if _is_experiment(folder)]
+    return str(folders[0]) if folders else None
+
+
+def _is_experiment(folder: Path) -> bool:
+    try:
+        return (folder / "experiment.json").is_file()
+    except (OSError, ValueError):  # not a possible name of a file
+        return False
 
 
 class LazyText(str):

@@ -15,6 +15,7 @@ from kdviz.cli.common.arguments import (
     common,
     set_threads,
     splits_of,
+    the_experiment,
     verb,
 )
 from kdviz.cli.common.experiment_pictures import require_trainable
@@ -40,6 +41,7 @@ def add(verbs: Any) -> None:
         _compress,
         "Make a smaller model from one of an experiment, step by step (prune, train with int8 in mind, quantise); each "
         "step is a run of its own with its parent, and compression.parquet says what it cost and saved.",
+        writes=the_experiment,
     )
     add_experiment(parser)
     parser.add_argument("--of", metavar="ROLE", default=str(Role.KD_STUDENT), help="the model to begin with")

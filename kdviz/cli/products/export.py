@@ -7,7 +7,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from kdviz.cli.common.arguments import add_experiment, add_reader_options, at_least_one, splits_of, verb
+from kdviz.cli.common.arguments import add_experiment, add_reader_options, at_least_one, splits_of, the_out, verb
 
 if TYPE_CHECKING:
     from kdviz.compress.export.contents import Export
@@ -22,6 +22,7 @@ def add(verbs: Any) -> None:
         _export,
         "Export a model as one folder to hand over: ONNX files in float32 and int8, labels, a model card, an example, "
         "and a check that runs with nothing but Python, numpy and onnxruntime.",
+        writes=the_out,
     )
     add_experiment(parser)
     parser.add_argument("--of", metavar="ROLE", required=True, help="role of the model, such as kd_student")

@@ -15,6 +15,7 @@ from kdviz.cli.common.arguments import (
     common,
     numbers,
     splits_of,
+    the_experiment,
     verb,
 )
 
@@ -32,6 +33,7 @@ def add(verbs: Any) -> None:
         _profile,
         "Measure what each model costs (operations, parameters, file, time on this machine) and how accurate it is, "
         "in float32 and int8; writes cost.parquet.",
+        writes=lambda options: None if options.out else the_experiment(options),
     )
     add_experiment(parser)
     parser.add_argument(

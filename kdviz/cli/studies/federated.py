@@ -16,6 +16,7 @@ from kdviz.cli.common.arguments import (
     seeds,
     set_threads,
     splits_of,
+    the_experiment,
     verb,
 )
 from kdviz.cli.common.experiment_pictures import require_trainable
@@ -29,6 +30,7 @@ def add(verbs: Any) -> None:
         "federated",
         _federated,
         "Clients with their own pictures share only answers about public ones (FedMD), beside the same clients alone.",
+        writes=the_experiment,
     )
     add_experiment(parser)
     parser.add_argument("--data", metavar="DIR", help="folder of the data; left away, MNIST is downloaded")

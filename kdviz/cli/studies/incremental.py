@@ -15,6 +15,7 @@ from kdviz.cli.common.arguments import (
     seeds,
     set_threads,
     splits_of,
+    the_experiment,
     verb,
 )
 from kdviz.cli.common.experiment_pictures import require_trainable
@@ -29,6 +30,7 @@ def add(verbs: Any) -> None:
         _incremental,
         "Teach a network new classes without the pictures of those that it knows: learning without forgetting, beside "
         "fine-tuning.",
+        writes=the_experiment,
     )
     add_experiment(parser)
     parser.add_argument("--data", metavar="DIR", help="folder of the data; left away, MNIST is downloaded")

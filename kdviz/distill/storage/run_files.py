@@ -32,15 +32,39 @@ def read_array(store: Store, name: str) -> Tensor:
     """Read what :func:`write_array` wrote.
 
     Raises:
-        KdvizError: The file is missing or damaged.
+        KdvizError: The file is missing, or was damaged and is set aside.
     """
     content = read_content(store, name)
     try:
         return torch.from_numpy(np.load(io.BytesIO(content), allow_pickle=False))
-    except (ValueError, EOFError) as error:
-        raise KdvizError(
-            "'{name}' in '{url}' is damaged; remove it and run the study again.", name=name, url=store.url
-        ) from error
+    except Exception as error:  # numpy has many ways to say that a file is damaged
+        raise _set_aside(store, name) from error
+
+
+def read_state(store: Store, name: str) -> dict[str, Tensor]:
+    """Read what :func:`write_weights` wrote.
+
+    Raises:
+        KdvizError: The file is missing, or was damaged and is set aside.
+    """
+    content = read_content(store, name)
+    try:
+        return load_safetensors(content)
+    except Exception as error:  # safetensors has its own errors for a damaged file
+        raise _set_aside(store, name) from error
+
+
+def _set_aside(store: Store, name: str) -> KdvizError:
+    """Keep a damaged file under another name; the run that it is of no longer counts as finished."""
+    store.set_aside(name)
+    folder, _, _ = name.rpartition("/")
+    if folder:
+        store.remove(f"{folder}/result.json")
+    return KdvizError(
+        "'{name}' in '{url}' was damaged and is set aside; the same command, given once more, makes it again.",
+        name=name,
+        url=store.url,
+    )
 
 
 class NamedCheckpoint:
@@ -57,6 +81,7 @@ class NamedCheckpoint:
             state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
             int(state["epoch"])
         except Exception:  # torch.load has many ways to say that a file is damaged
+            self._store.set_aside(self._name)
             return None
         return state
 
@@ -90,9 +115,12 @@ def read_result(store: Store, identity: str) -> dict[str, Any] | None:
     if content is None:
         return None
     try:
-        return json.loads(content)
-    except ValueError:
+        result = json.loads(content)
+        _ = result["curves"]
+    except (ValueError, KeyError, TypeError):
+        store.set_aside(f"{identity}/result.json")
         return None
+    return result
 
 
 def is_finished(store: Store, run: TrainingRun) -> bool:
@@ -117,13 +145,12 @@ def read_weights(store: Store, run: TrainingRun, classes: int, epoch: int | None
         KdvizError: The weights are missing.
     """
     name = f"{run.identity}/" + ("weights.safetensors" if epoch is None else snapshot_name(epoch))
-    content = store.read(name)
-    if content is None:
+    if not store.has(name):
         raise KdvizError("'{name}' is missing from '{url}'; run the study again.", name=name, url=store.url)
     network = build_network(
         run.network, classes=classes, channels=run.spec.channels, size=run.spec.size, settings=run.network_settings
     )
-    network.load_state_dict(load_safetensors(content))
+    network.load_state_dict(read_state(store, name))
     return network.eval().requires_grad_(False)
 
 

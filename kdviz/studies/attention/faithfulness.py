@@ -21,6 +21,7 @@ from scipy.stats import t as student_t
 from torch import Tensor, nn
 
 from kdviz.core.errors import SettingError
+from kdviz.core.files import Store
 from kdviz.experiment import ROLES, Experiment
 from kdviz.explanation.captum.attribution import incompatibility
 from kdviz.metrics import faithfulness_of_maps, trivial_map
@@ -71,16 +72,28 @@ def run_faithfulness(study: AttentionStudy, count: int, seconds: float | None = 
     ends = math.inf if seconds is None else time.monotonic() + seconds
     rows: list[dict[str, Any]] = []
     for number, sample in enumerate(study.chosen.samples[: max(count, _FEWEST)].tolist()):
-        content = study.store.read(task.file_name(sample))
-        if content is None:
+        kept = _read(study.store, task.file_name(sample))
+        if kept is None:
             if number >= _FEWEST and time.monotonic() > ends:
                 break
-            content = json.dumps(list(task.rows(sample, int(study.targets[number])))).encode()
-            study.store.write(task.file_name(sample), content)
+            kept = list(task.rows(sample, int(study.targets[number])))
+            study.store.write(task.file_name(sample), json.dumps(kept).encode())
         weight = {"split": study.samples.split, "weight": float(study.chosen.weights[number])}
-        rows += [{**row, **weight} for row in json.loads(content)]
+        rows += [{**row, **weight} for row in kept]
         yield number + 1
     study.experiment.write_table(NAME, pa.Table.from_pylist(rows, SCHEMA))
+
+
+def _read(store: Store, name: str) -> list[dict[str, Any]] | None:
+    """The rows of a sample; None where they are not there, or damaged."""
+    content = store.read(name)
+    if content is None:
+        return None
+    try:
+        return [dict(row) for row in json.loads(content)]
+    except (ValueError, TypeError):
+        store.set_aside(name)
+        return None
 
 
 @dataclass(frozen=True)

@@ -155,6 +155,7 @@ def read_maps(store: Store, group: int) -> GroupMaps | None:
     try:
         return GroupMaps.from_bytes(content)
     except Exception:  # safetensors has its own errors for a damaged file
+        store.set_aside(maps_name(group))
         return None
 
 

@@ -75,5 +75,6 @@ def read_rows(store: Store, group: int) -> tuple[pa.Table, dict[str, Any]] | Non
     try:
         table = parquet_of(content)
         return table, json.loads((table.schema.metadata or {})[_COST])
-    except (pa.ArrowException, KeyError, ValueError):
+    except (pa.ArrowException, KeyError, ValueError, OSError):
+        store.set_aside(rows_name(group))
         return None

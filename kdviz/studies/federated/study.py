@@ -21,7 +21,6 @@ from typing import Any
 
 import pyarrow as pa
 import torch
-from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
 from kdviz.core.errors import ExperimentError, SettingError
@@ -31,7 +30,7 @@ from kdviz.core.vocabulary import Role, Split
 from kdviz.data import LabelledImages
 from kdviz.distill import Stage, TrainingConfig, TrainingProgress, fit, predict_logits
 from kdviz.distill.checks import check_seeds
-from kdviz.distill.storage.run_files import new_network, read_array, read_content, write_array, write_weights
+from kdviz.distill.storage.run_files import new_network, read_array, read_state, write_array, write_weights
 from kdviz.experiment import Experiment, InputSpec
 from kdviz.studies.federated.report import ALONE, CENTRAL, FEDMD, LABEL, TABLE
 from kdviz.studies.federated.shares import class_shares
@@ -117,7 +116,7 @@ def _network(step: ClientStep, store: Store, classes: int) -> nn.Module:
     """The client's network as its last round left it."""
     network = new_network(step.network, step.spec, classes, step.config.seed)
     if step.round:
-        network.load_state_dict(load_safetensors(read_content(store, f"{step.name(step.round - 1)}.safetensors")))
+        network.load_state_dict(read_state(store, f"{step.name(step.round - 1)}.safetensors"))
     return network
 
 

@@ -19,8 +19,9 @@ from kdviz.app.texts import say_error, together
 from kdviz.app.uploads import session_store
 from kdviz.app.widgets.component import component
 from kdviz.app.widgets.gallery import gallery
+from kdviz.core.decoding.apart import open_image_apart
 from kdviz.core.errors import ImageError
-from kdviz.core.images import MAX_BYTES, content_hash, open_image
+from kdviz.core.images import MAX_BYTES, content_hash
 from kdviz.core.language import _
 from kdviz.experiment import Experiment
 
@@ -57,7 +58,7 @@ class Uploads:
         """
         key = content_hash(content)
         if key not in self.by_hash:
-            picture = open_image(content, name)
+            picture = open_image_apart(content, name)
             experiment.prepare(picture)
             small = picture.copy()
             small.thumbnail((_SIDE, _SIDE))
