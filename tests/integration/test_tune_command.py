@@ -15,9 +15,14 @@ import pytest
 from sweeps import small_splits
 
 from kdviz.cli import main
+from kdviz.distill import TrainingConfig
 from kdviz.experiment import load_experiment
 from kdviz.studies.search import storage
+from kdviz.studies.search.objectives import objectives_of
 from kdviz.studies.search.report import read_search_report
+from kdviz.studies.search.space import settings_of, space_of
+from kdviz.studies.search.trainings import Trainings
+from kdviz.studies.search.trials import Search
 
 optuna = pytest.importorskip("optuna")
 
@@ -115,6 +120,23 @@ def test_a_killed_search_keeps_its_trials_and_ends_as_an_uninterrupted_one(folde
     (folder / storage.FILE).unlink()  # trained anew, of runs that are all in the store: they are stopped as they were
     assert tune(folder, "--trials", "4") == 0
     assert rows(folder) == ended
+
+
+def test_the_first_trial_is_the_default_recipe_also_after_it_was_interrupted(folder, small_digits):
+    experiment, config = load_experiment(folder), TrainingConfig(epochs=2, device="cpu", temperature=5.0)
+    default, space = settings_of(config), space_of({"alpha": ".1:.9"}, config)
+
+    def search() -> Search:
+        trainings = Trainings(experiment, small_splits(small_digits), config)
+        return Search(trainings, space, objectives_of(["accuracy"]), 0, default)
+
+    first = search()
+    first._try_again()
+    first._ask()
+    second = search()  # of another process, while the trial of the first one looks as if it ran
+    second._try_again()
+    assert second._ask().user_attrs["settings"] == default
+    assert second.ended == []
 
 
 @pytest.mark.slow

@@ -108,7 +108,9 @@ def _add_ranges(parser: argparse.ArgumentParser) -> None:
         metavar="NAMES",
         help="with commas between; default: soft_targets,decoupled,dist",
     )
-    group.add_argument("--learning-rate", dest="range_learning_rate", metavar="RANGE", help="default: 0.0003:0.003")
+    group.add_argument(
+        "--learning-rate", dest="range_learning_rate", metavar="RANGE", help="default: 0.3 to 3 times its own"
+    )
     group.add_argument("--epochs", dest="range_epochs", metavar="RANGE", help="default: those of the KD student")
     group.add_argument(
         "--width", dest="range_width", metavar="RANGE", help="of the student's layers, beside its own; default: 1"
@@ -131,7 +133,7 @@ def _tune(options: argparse.Namespace) -> None:
     experiment = load_experiment(options.experiment)
     require_trainable(experiment, "tune")
     config = _default_recipe(experiment, options)
-    space = space_of({name: getattr(options, f"range_{name}") for name in _RANGES}, config.epochs)
+    space = space_of({name: getattr(options, f"range_{name}") for name in _RANGES}, config)
     default = {
         name: space[name].fixed if space[name].is_fixed else value for name, value in settings_of(config).items()
     }

@@ -134,23 +134,25 @@ DEFAULTS = {
     "temperature": "1:64",
     "alpha": "0:1",
     LOSS: ",".join(("soft_targets", "decoupled", "dist")),
-    "learning_rate": "0.0003:0.003",
     WIDTH: "1",
 }
-"""The ranges of parameters for which none is given; the epochs are those of the default recipe."""
+"""The ranges of parameters for which none is given; epochs and learning rate depend on the default recipe."""
+
+_FACTORS = (0.3, 3.0)  # of its learning rate
 
 
-def space_of(texts: Mapping[str, str | None], epochs: int) -> dict[str, Parameter]:
+def space_of(texts: Mapping[str, str | None], config: TrainingConfig) -> dict[str, Parameter]:
     """The parameters of a search, by column.
 
     Args:
         texts: Column -> range as a text; None or absent: the default.
-        epochs: Epochs of the default recipe.
+        config: The default recipe.
 
     Raises:
         SettingError: A text is no range.
     """
-    defaults = {**DEFAULTS, "epochs": str(epochs)}
+    low, high = (min(factor * config.learning_rate, PARAMETERS["learning_rate"].most) for factor in _FACTORS)
+    defaults = {**DEFAULTS, "epochs": str(config.epochs), "learning_rate": f"{low:g}:{high:g}"}
     return {name: each.between(texts.get(name) or defaults[name]) for name, each in PARAMETERS.items()}
 
 

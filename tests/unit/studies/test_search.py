@@ -18,7 +18,8 @@ from kdviz.studies.search.table import SEARCH
 
 
 def test_ranges_are_read_and_one_value_is_kept():
-    space = space_of({"temperature": "2:8", "alpha": ".3", "kd_loss": "dist, decoupled"}, 7)
+    space = space_of({"temperature": "2:8", "alpha": ".3", "kd_loss": "dist, decoupled"}, TrainingConfig(epochs=7))
+    assert space["learning_rate"].text == "0.0003:0.003"  # of 0.001
     assert (space["temperature"].low, space["temperature"].high, space["temperature"].is_fixed) == (2, 8, False)
     assert space["alpha"].fixed == 0.3
     assert space["epochs"].fixed == 7
@@ -46,7 +47,7 @@ def test_ranges_are_read_and_one_value_is_kept():
 )
 def test_a_wrong_range_is_one_sentence(name, text):
     with pytest.raises(KdvizError) as error:
-        space_of({name: text}, 3)
+        space_of({name: text}, TrainingConfig())
     assert "\n" not in str(error.value)
 
 
