@@ -15,6 +15,7 @@ import pytest
 from sweeps import small_splits
 
 from kdviz.cli import main
+from kdviz.core.processes.folder_lock import writing
 from kdviz.distill import TrainingConfig
 from kdviz.experiment import load_experiment
 from kdviz.studies.search import storage
@@ -171,11 +172,9 @@ def test_a_storage_that_another_program_locks_is_one_sentence_and_stays_whole(fo
 
 
 def test_two_searches_of_one_folder_do_not_run_at_once(folder, capsys):
-    with storage.search_lock(folder):
+    with writing(folder, "kdviz tune"):
         assert tune(folder, "--trials", "1") == 1
-    assert "Another search is running" in capsys.readouterr().err
-    with storage.search_lock(folder):
-        pass
+    assert "Another process is writing" in capsys.readouterr().err
 
 
 def test_without_optuna_one_sentence_says_what_to_install(folder, capsys, monkeypatch):

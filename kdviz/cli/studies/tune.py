@@ -17,6 +17,7 @@ from kdviz.cli.common.arguments import (
     seeds,
     set_threads,
     splits_of,
+    the_experiment,
     verb,
 )
 from kdviz.cli.common.experiment_pictures import require_trainable
@@ -42,6 +43,7 @@ def add(verbs: Any) -> None:
         _tune,
         "Search a recipe of distillation with Optuna, on the validation split; then train the winner and the default "
         "recipe with new seeds and judge them on the test split. The same command continues what was begun.",
+        writes=the_experiment,
     )
     add_experiment(parser)
     parser.add_argument("--data", metavar="DIR", help="folder of the data; left away, MNIST is downloaded")
@@ -122,7 +124,7 @@ def _tune(options: argparse.Namespace) -> None:
     from kdviz.studies.search.finals import check_new
     from kdviz.studies.search.objectives import objectives_of
     from kdviz.studies.search.space import settings_of, space_of
-    from kdviz.studies.search.storage import import_optuna, search_lock
+    from kdviz.studies.search.storage import import_optuna
     from kdviz.studies.search.table import GRID_SEEDS
     from kdviz.studies.search.trials import Search
 
@@ -137,22 +139,21 @@ def _tune(options: argparse.Namespace) -> None:
     default = {
         name: space[name].fixed if space[name].is_fixed else value for name, value in settings_of(config).items()
     }
-    with search_lock(experiment.folder):
-        trainings = _trainings(experiment, config, options)
-        local = options.engine == "local"
-        search = Search(
-            trainings,
-            space,
-            objectives,
-            options.seed,
-            default,
-            options.pruning and local,
-            options.images,
-            options.masks,
-        )
-        parallel = options.parallel or (1 if local else 4)
-        show_stages(search.run(options.trials, engine(options), parallel))
-        _finals(trainings, default, options)
+    trainings = _trainings(experiment, config, options)
+    local = options.engine == "local"
+    search = Search(
+        trainings,
+        space,
+        objectives,
+        options.seed,
+        default,
+        options.pruning and local,
+        options.images,
+        options.masks,
+    )
+    parallel = options.parallel or (1 if local else 4)
+    show_stages(search.run(options.trials, engine(options), parallel))
+    _finals(trainings, default, options)
     _print(experiment, options)
 
 

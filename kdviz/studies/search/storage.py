@@ -1,4 +1,4 @@
-"""The storage of a search: one process at a time writes it, and a kill leaves every earlier trial whole."""
+"""The storage of a search, in which a kill leaves every earlier trial whole."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
-
-from kdviz.core.errors import ExperimentError, KdvizError, SettingError
+from kdviz.core.errors import ExperimentError, SettingError
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -19,7 +17,7 @@ if TYPE_CHECKING:
 FILE = "search.db"
 """SQLite, which optuna-dashboard opens: ``optuna-dashboard sqlite:///models/NAME/search.db``."""
 
-_LOCK, _WAIT = "search.lock", 10.0  # seconds for another program that has the file
+_WAIT = 10.0  # seconds for another program that has the file
 _ABOUT = "about"
 
 
@@ -35,31 +33,6 @@ def import_optuna() -> Any:
         raise SettingError('kdviz tune needs Optuna; install it with: pip install "kdviz[tune]"') from error
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     return optuna
-
-
-@contextmanager
-def search_lock(folder: Path) -> Iterator[None]:
-    """Hold the folder's search for this process; the system lets go of it when the process ends, however it does.
-
-    Raises:
-        ExperimentError: Another process is searching there.
-    """
-    lock = FileLock(folder / _LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise ExperimentError(
-            "Another search is running in '{folder}'; wait for it, or stop it, and give the same command again.",
-            folder=folder,
-        ) from error
-    except OSError as error:
-        raise KdvizError(
-            "Cannot write into '{folder}': {strerror}.", folder=folder, strerror=error.strerror or error
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @contextmanager
