@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import json
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -323,7 +324,8 @@ def test_files_of_phones_answer_as_the_model_does(tiny, samples, tmp_path, runti
     np.testing.assert_allclose(other.answers, floats.answers, rtol=0, atol=1e-4)
     np.testing.assert_array_equal(other.right, floats.right)
     write_folder(tmp_path / "out", folder_files(made, model_card(made)))
-    done = run_alone(tmp_path / "out" / "check.py")
+    command = [sys.executable, str(tmp_path / "out" / "check.py")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert f"{runtime.file}: 20 of 20 answers" in done.stdout
 
 

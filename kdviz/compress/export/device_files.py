@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from kdviz.compress.cost import Form
+from kdviz.compress.onnx_export import silence
 from kdviz.core.errors import ModelError, SettingError
 from kdviz.experiment import Run
 from kdviz.models.networks import ONNX
@@ -76,7 +77,8 @@ class DeviceRuntime:
                 title=self.title,
             )
         try:
-            return self.make(_Whole(run, inside).eval(), _example(run, inside))
+            with silence():
+                return self.make(_Whole(run, inside).eval(), _example(run, inside))
         except Exception as error:  # the converters' exceptions have no common base
             raise ModelError(
                 "{title} cannot convert this network: {reason}", title=self.title, reason=first_line(error)
@@ -122,7 +124,8 @@ def _executorch_file(network: nn.Module, example: Tensor) -> bytes:
 
 
 def _executorch_answers(content: bytes, inputs: np.ndarray) -> np.ndarray:
-    from executorch.runtime import Runtime  # pyright: ignore[reportMissingImports]
+    with silence():  # it warns that it is experimental
+        from executorch.runtime import Runtime  # pyright: ignore[reportMissingImports]
 
     method = Runtime.get().load_program(content).load_method("forward")
     return np.concatenate([method.execute([torch.from_numpy(one)])[0].numpy().copy() for one in _ones(inputs)])
@@ -141,7 +144,8 @@ def _litert_file(network: nn.Module, example: Tensor) -> bytes:
 
 
 def _litert_answers(content: bytes, inputs: np.ndarray) -> np.ndarray:
-    from ai_edge_litert.interpreter import Interpreter  # pyright: ignore[reportMissingImports]
+    with silence():
+        from ai_edge_litert.interpreter import Interpreter  # pyright: ignore[reportMissingImports]
 
     interpreter: Any = Interpreter(model_content=content, num_threads=1)
     interpreter.allocate_tensors()
