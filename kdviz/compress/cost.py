@@ -2,8 +2,7 @@
 
 ``cost.parquet`` is tidy: one row per model (``role``), kind of file (``form``), number of threads and batch, with the
 machine it was measured on: the one that ran ``kdviz profile``, and any device that ran an export's ``check.py --time``.
-``times_ms`` has the time of each round, the same rounds for all models; ``right`` one bit
-per sample, whether it is classified correctly, so that models can be compared sample by sample.
+``times_ms`` has the time of each round, the same for all models; ``right`` one bit per sample, whether it is right.
 """
 
 from __future__ import annotations
@@ -62,9 +61,8 @@ SCHEMA = pa.schema(
         ("reading_ms", pa.float64()),  # ... and by its speed of reading the weights
     ]
 )
+# Columns that tables of earlier versions lack.
 _LATER_COLUMNS = {"uncounted", "measured_by", "memory_bytes", "energy_mj", "arithmetic_ms", "reading_ms"}
-# ... which tables of earlier versions lack
-
 CHECK = "check.py"
 """What measured the rows that came from another device: the script of an export."""
 
@@ -75,8 +73,7 @@ class Form(StrEnum):
     TORCH = "torch"
     ONNX = "onnx"
     ONNX_INT8 = "onnx_int8"
-    FILE = "file"
-    """The model is an ONNX file itself."""
+    FILE = "file"  # the model is an ONNX file itself
     OPENVINO = "openvino"
     EXECUTORCH = "executorch"
     LITERT = "litert"
