@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from kdviz.cli.common.arguments import add_columns, at_least_one, common, set_threads, the_out, verb
 from kdviz.core.errors import SettingError
+from kdviz.core.files import from_home
 
 if TYPE_CHECKING:
     from kdviz.data.labels.class_names import ClassNames
@@ -164,7 +165,7 @@ def _predictions(texts: Iterable[str], taken: list[str]) -> list[tuple[str, str,
     for text in texts:
         title, file = named_model(text)
         role = role_of(title, [*taken, *(spec[0] for spec in predictions)])
-        predictions.append((role, "" if title == role else title, Path(file).expanduser()))
+        predictions.append((role, "" if title == role else title, from_home(file)))
     return predictions
 
 

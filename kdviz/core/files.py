@@ -28,6 +28,11 @@ _log = logging.getLogger(__name__)
 _PART = ".part"  # a file that is being written, and then renamed
 
 
+def from_home(path: str | Path) -> Path:
+    """A path whose ``~`` is a person's home; one of a person who does not exist stays, and is then not found."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - pathlib's raises RuntimeError there
+
+
 def atomic_write(path: str | Path, content: bytes) -> None:
     """Write ``content`` to ``path`` through a temporary file in the same folder.
 

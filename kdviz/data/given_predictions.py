@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from kdviz.core.errors import DatasetError
+from kdviz.core.files import from_home
 from kdviz.data.picture_files import PictureFiles
 from kdviz.data.prediction_files import PredictionTable, read_table
 
@@ -56,7 +57,7 @@ def given_predictions(path: str | Path, pictures: PictureFiles, classes: Sequenc
     Raises:
         DatasetError: The file cannot be read, or is not of these pictures and classes.
     """
-    path = Path(path).expanduser()
+    path = from_home(path)
     table = read_table(path, classes)
     _require_shape(table, path, len(classes))
     order = _row_order(table, path, pictures)

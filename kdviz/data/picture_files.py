@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from kdviz.core.errors import DatasetError
+from kdviz.core.files import from_home
 from kdviz.core.language import N_, _
 from kdviz.core.vocabulary import Split
 from kdviz.data.doubts import Doubt
@@ -67,7 +68,7 @@ def read_picture_files(
         DatasetError: There are no pictures, files are missing, a label is no class, there is only one class, or a
             column is named and there are no parquet files.
     """
-    path = Path(data).expanduser()
+    path = from_home(data)
     if image_column or label_column:
         _require_parquet(path, image_column or label_column)
     return _read(path, classes, (image_column, label_column), inside=inside)

@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 
 from kdviz.core.errors import DatasetError, ExperimentError, SettingError, UnknownNameError
-from kdviz.core.files import require_writable, rows_where
+from kdviz.core.files import from_home, require_writable, rows_where
 from kdviz.data import LabelledImages
 from kdviz.data.fingerprints import BITS, Fingerprints, PictureMatch, fingerprints_of, match_pictures
 from kdviz.data.labels.class_names import read_classes
@@ -153,9 +153,9 @@ def fetch_pictures(experiment: Experiment, data: str | Path | None = None) -> Fe
     source = _source(experiment)
     known = _known(experiment, source.split)
     require_writable(experiment.folder)  # before the download
-    if data is not None and not Path(data).expanduser().is_dir():
+    if data is not None and not from_home(data).is_dir():
         raise DatasetError("There is no folder '{folder}'; name the one with the pictures.", folder=data)
-    folder = None if data is None else Path(data).expanduser()
+    folder = None if data is None else from_home(data)
     if folder is not None and _has_class_folders(folder, source.split, experiment.classes):
         samples = _samples_of_folder(experiment, folder)
     else:

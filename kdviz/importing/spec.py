@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kdviz.core.errors import SettingError
+from kdviz.core.files import from_home
 from kdviz.experiment import ROLES
 from kdviz.models.inputs import INTERPOLATIONS
 
@@ -69,7 +70,7 @@ def parse_spec(role: str, text: str, title: str = "") -> ModelSpec:
     given = {key: read(values[key]) for key, read in _READERS.items() if key in values}
     return ModelSpec(
         role,
-        Path(file).expanduser(),
+        from_home(file),
         title,
         values.get("network", ""),
         given,
@@ -122,9 +123,7 @@ def named_model(text: str) -> tuple[str, str]:
     readings = [(title, spec) for title, spec in readings if title and spec]
     if not readings:
         raise SettingError("'{text}' must be ROLE=FILE, such as kd_t16=kd16.onnx.", text=text)
-    return next(
-        (reading for reading in readings if Path(_NEXT.split(reading[1])[0]).expanduser().exists()), readings[0]
-    )
+    return next((reading for reading in readings if from_home(_NEXT.split(reading[1])[0]).exists()), readings[0])
 
 
 def role_of(title: str, roles: Iterable[str]) -> str:

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from kdviz.core.errors import ModelError, SettingError
+from kdviz.core.files import from_home
 
 CONSEQUENCE = "--trust runs code from the file with all your rights: use it only for files of which you know the maker"
 
@@ -29,7 +30,7 @@ def network_from_code(code: str, classes: int | None, *, trust: bool) -> nn.Modu
         ModelError: The code fails, or returns no module.
     """
     file, _, name = code.rpartition(":")
-    path = Path(file).expanduser()
+    path = from_home(file)
     if not file or not name or not path.is_file():
         raise SettingError("'{code}' must be FILE.py:NAME, a Python file and a class or function in it.", code=code)
     if not trust:

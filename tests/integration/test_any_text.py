@@ -91,6 +91,8 @@ def test_losses(text: str) -> None:
 
 @tried
 @given(texts, st.lists(texts, max_size=3))
+@example("~nobody", [])
+@example("a=~nobody", [])
 def test_models(text: str, roles: list[str]) -> None:
     holds(lambda: parse_spec("teacher", text))
     holds(lambda: role_of(named_model(text)[0], roles))

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kdviz.core.errors import ExperimentError
+from kdviz.core.files import from_home
 
 CHECKPOINTS = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".onnx", ".tar")
 """Endings of files that may hold a model's weights."""
@@ -27,7 +28,7 @@ def environment_for(path: Path) -> dict[str, str]:
     Raises:
         ExperimentError: Nothing can be shown; the message says what is there, and which command to type.
     """
-    path = path.expanduser()
+    path = from_home(path)
     if (path / "experiment.json").is_file():
         folder = path.resolve()
         print(f"kdviz: '{path}' is one experiment, which opens first", file=sys.stderr)

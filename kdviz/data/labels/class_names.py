@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from kdviz.core.errors import DatasetError
+from kdviz.core.files import from_home
 from kdviz.data.labels.imagenet import WNID, synonyms
 from kdviz.data.labels.matching import class_order
 
@@ -72,13 +73,13 @@ def read_classes(source: str | Path | Sequence[str]) -> ClassNames:
 
 def _is_file(source: str | Path) -> bool:
     try:
-        return Path(source).expanduser().is_file()
+        return from_home(source).is_file()
     except (OSError, ValueError):  # a long list cannot be the name of a file
         return False
 
 
 def _read_text(path: Path) -> str:
-    path = path.expanduser()
+    path = from_home(path)
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise DatasetError(

@@ -11,6 +11,7 @@ import pyarrow as pa
 from PIL import Image
 
 from kdviz.core.errors import DatasetError, ImageError
+from kdviz.core.files import from_home
 from kdviz.core.images import open_image
 from kdviz.core.vocabulary import Split
 from kdviz.data.readers.labelled_pictures import Decode, Label, LabelledPictures, PicturePart
@@ -67,7 +68,7 @@ def open_parquet(
     data: str | Path, image_column: str | None = None, label_column: str | None = None
 ) -> LabelledPictures:
     """Open a folder of parquet files without decoding a picture; see :func:`parquet_folder`."""
-    folder = Path(data).expanduser()
+    folder = from_home(data)
     files = parquet_files(folder)
     split_files, left_out = files_by_split(folder, files)
     if Split.TRAIN not in split_files:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from PIL import Image
 
 from kdviz.core.errors import DatasetError, ImageError, UnknownNameError
+from kdviz.core.files import from_home
 from kdviz.core.vocabulary import Split
 from kdviz.data.readers.labelled_pictures import Label, LabelledPictures, PicturePart
 from kdviz.data.readers.usual_training import declaration_for
@@ -123,7 +124,7 @@ def classification_sets() -> dict[str, type]:
 
 def open_torchvision(name: str, data: str | Path | None = None) -> LabelledPictures:
     """Open a classification data set of torchvision without decoding it; see :func:`torchvision_set`."""
-    root = Path.home() / ".cache" / "kdviz" if data is None else Path(data).expanduser()
+    root = Path.home() / ".cache" / "kdviz" if data is None else from_home(data)
     kind = _class_of(name)
     sources = {split: (part, _open(name, kind, root, given)) for split, (part, given) in _parts_of(kind).items()}
     labelled = {split: source for split, source in sources.items() if _is_labelled(name, *source)}

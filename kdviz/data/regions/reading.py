@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from kdviz.core.errors import DatasetError, Sentence
+from kdviz.core.files import from_home
 from kdviz.data.pictures import files_below, is_picture
 from kdviz.data.regions.formats.coco import is_coco, read_coco
 from kdviz.data.regions.formats.csv_boxes import read_csv_boxes
@@ -35,7 +36,7 @@ def read_regions(path: str | Path, pictures: Mapping[str, Size]) -> Regions:
         DatasetError: There are no regions of these pictures, a file has no known form or is damaged, or a shape has
             no extent.
     """
-    source = Path(path).expanduser()
+    source = from_home(path)
     if source.is_dir():
         return match_regions(_of_folder(source, pictures), pictures, str(path))
     if not source.is_file():

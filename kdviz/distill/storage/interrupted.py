@@ -14,6 +14,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from kdviz.distill.config import TEACHER_SETTINGS, TrainingConfig
 from kdviz.distill.storage.run_files import NamedCheckpoint, weights_of
 from kdviz.models.inputs import AdaptedNetwork
 
-_FOLDER = "unfinished"
+_FOLDER, _FORGOTTEN = "unfinished", ".forgotten"
 
 
 class UnfinishedTrainings:
@@ -81,7 +82,11 @@ class UnfinishedTrainings:
 
 def forget_unfinished(experiment: str | Path) -> None:
     """Remove the unfinished trainings in an experiment's folder, including those of other recipes."""
-    shutil.rmtree(Path(experiment) / "runs" / _FOLDER, ignore_errors=True)
+    runs = Path(experiment) / "runs"
+    shutil.rmtree(runs / _FORGOTTEN, ignore_errors=True)
+    with suppress(OSError):  # there are none; all or none are forgotten, also by a process that is killed here
+        (runs / _FOLDER).rename(runs / _FORGOTTEN)
+    shutil.rmtree(runs / _FORGOTTEN, ignore_errors=True)
 
 
 def _hash(content: bytes) -> str:
