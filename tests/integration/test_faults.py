@@ -270,6 +270,9 @@ def test_nothing_is_lost_but_what_was_under_way(number: str, verbs: list[str]) -
     lines = ended.stdout.splitlines()
     assert [line.split(",")[0] for line in lines] == [f"{verb}: 3 times ended" for verb in verbs], ended.stdout
     assert all(" 0 faults; " in line for line in lines), ended.stdout
+    lost = [float(number) for number in re.findall(r"; ([\d.]+) epochs done again each time", ended.stdout)]
+    assert len(lost) == len(verbs), ended.stdout
+    assert max(lost) <= 1, ended.stdout
 
 
 @pytest.mark.parametrize("how", ["gone", "cut off", "another's"])
