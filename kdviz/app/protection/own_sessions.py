@@ -27,7 +27,7 @@ from kdviz.app.protection.asgi import App, Message, Send, answer, headers_of
 from kdviz.app.workarounds.media_ids import TAG, name_sessions, tag
 
 COOKIE = "kdviz-browser"
-_MEDIA = re.compile(rf"/media/([0-9a-f]{{{TAG}}})?[^/]*$")
+_MEDIA = re.compile(rf"(?<!/static)/media/([0-9a-f]{{{TAG}}})?[^/]*$")  # /static/media/ has the page's fonts
 _UPLOAD = re.compile(r"/_stcore/upload_file/([^/]+)/[^/]+$")
 
 _owners: dict[str, str] = {}  # session -> the cookie of the browser that opened it; on the server's event loop only
