@@ -114,7 +114,7 @@ def _opened_by_openvino(path, threads):
 
 def _opened_by_executorch(path, threads):
     import torch
-    from executorch.runtime import Runtime
+    from executorch.runtime import Runtime  # pyright: ignore[reportMissingImports]
 
     program = Runtime.get().load_program(path.read_bytes())
     method = program.load_method("forward")
@@ -122,7 +122,7 @@ def _opened_by_executorch(path, threads):
 
 
 def _opened_by_litert(path, threads):
-    from ai_edge_litert.interpreter import Interpreter
+    from ai_edge_litert.interpreter import Interpreter  # pyright: ignore[reportMissingImports]
 
     interpreter = Interpreter(model_path=str(path), num_threads=threads)
     interpreter.allocate_tensors()

@@ -73,7 +73,9 @@ def test_equal_files_of_two_sessions_have_addresses_that_nobody_can_compute(monk
     assert own_sessions._MEDIA.search(f"/base/media/{first}.png")[1] == media_ids.tag("s")  # type: ignore[index]
 
 
-@pytest.mark.parametrize("path", ["/static/media/Font.abc.woff2", "/base/static/media/Font.woff2", "/", "/_stcore/health"])
+@pytest.mark.parametrize(
+    "path", ["/static/media/Font.abc.woff2", "/base/static/media/Font.woff2", "/", "/_stcore/health"]
+)
 def test_files_of_the_page_itself_are_nobodys(path: str) -> None:
     assert own_sessions._MEDIA.search(path) is None
     assert own_sessions._UPLOAD.search(path) is None

@@ -33,8 +33,15 @@ def page() -> None:
     for sentence in stale_sentences(report):
         st.warning(plain(sentence))
     st.dataframe(tree_table(report), hide_index=True, height="content")
-    for _depth, run in in_order(report):
-        _show_run(run)
+    runs = [run for _depth, run in in_order(report)]
+    for run in runs:
+        if not run.is_null:
+            _show_run(run)
+    nulls = [run for run in runs if run.is_null]
+    if nulls:
+        with st.expander(_("What chance alone changes: other seeds"), expanded=len(nulls) == len(runs)):
+            for run in nulls:
+                _show_run(run)
     st.markdown(f":gray[**{_('Limits')}** {plain(together(limit_sentences(report)))}]")
     download_table(opened.experiment, NAME)
 
@@ -59,10 +66,10 @@ def _show_missing(opened: OpenExperiment) -> None:
 
 
 def in_order(report: CompressionReport) -> Iterator[tuple[int, CompressedRun]]:
-    """Every run after the one that it was made from, with its depth in the tree, from 1."""
+    """Every run after the one that it was made from, with its depth in the tree, from 1; other seeds come last."""
 
     def below(role: str, depth: int) -> Iterator[tuple[int, CompressedRun]]:
-        for run in report.children(role):
+        for run in sorted(report.children(role), key=lambda child: child.is_null):
             yield depth, run
             yield from below(run.child, depth + 1)
 
