@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from kdviz.experiment import load_experiment
@@ -64,6 +65,24 @@ def test_with_few_labels_it_is_the_other_way_round():
     assert "from the softened targets ({}, {} to {}).".format(*points(gradient, *shifted)) in text
     alone = ["{:.1f} %".format(100 * float(row["shifted"])) for row in (reference, rows["student alone"])]
     assert "than students without a teacher ({} against {}).".format(*alone) in text
+
+
+def test_with_few_labels_distillation_helps_most_on_cifar10_and_one_training_with_grad_cam_failed():
+    with (RESULTS / "cifar10-few-labels.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    by_loss = {
+        loss: [float(row["accuracy"]) for row in rows if row["loss"] == loss] for loss in {r["loss"] for r in rows}
+    }
+    soft, alone, cam = (100 * np.array(by_loss[loss]) for loss in (REFERENCE, "student alone", CAM))
+    text = said(RESULTS / "cifar10.md")
+    assert f"{soft.mean():.2f} % with softened targets against {alone.mean():.2f} % alone" in text
+    assert f"({soft.mean() - alone.mean():+.2f} points," in text
+    assert f"({cam.mean():.2f} %): four" in text
+    failed = cam.argmin()
+    others = np.delete(cam, failed)
+    assert f"right in {others.min():.1f} % to {others.max():.1f} %" in text
+    assert f"stayed at {cam[failed]:.1f} %" in text
+    assert (others > np.delete(soft, failed)).all()
 
 
 def test_on_cifar10_grad_cam_teaches_where_to_look_and_rise_maps_does_not():

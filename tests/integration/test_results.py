@@ -373,6 +373,10 @@ def test_what_is_said_of_students_without_data(shipped):
     how_to = " ".join((ROOT / "docs" / "how-to" / "other-data.md").read_text(encoding="utf-8").split())
     assert f"a student that saw drawn lines alone is right in {lines}**" in how_to
     assert f"distilled on the training pictures it is right in {digits}." in how_to
+    photographs = load_experiment(CIFAR10)
+    (crops,) = transfer_values(photographs.table("transfer_set"), photographs.table("study_predictions"))
+    assert f"[{100 * crops.accuracy.value:.2f} %](../results/cifar10.md" in how_to
+    assert crops.above_chance
 
 
 def test_what_is_said_of_trees():
