@@ -58,6 +58,7 @@ def _run(options: argparse.Namespace) -> None:
     with ExitStack() as stack:
         if folder is not None:
             stack.enter_context(writing(folder, f"kdviz {options.verb}"))
+        options.let_go = stack.close  # for a command that goes on with another one in the same folder
         options.run(options)
 
 

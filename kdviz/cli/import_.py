@@ -222,6 +222,7 @@ def _input_text(record: Mapping[str, Any]) -> str:
 
 def _go_on_with_all(options: argparse.Namespace) -> None:
     """The further commands that were asked for."""
+    options.let_go()
     studies = ["--minutes", _STUDY_MINUTES]
     for option, column in (("--image-column", options.image_column), ("--label-column", options.label_column)):
         studies += [option, column] if column else []

@@ -152,9 +152,9 @@ def opened(chromium: Any, way: int) -> Any:
     return page
 
 
-def shows(page: Any, name: str, heading: str) -> None:
+def shows(page: Any, name: str, heading: str, seconds: float = RETURNS) -> None:
     page.evaluate(VISIT, f"/{name}")
-    playwright.expect(page.get_by_role("heading", level=1)).to_have_text(heading, timeout=RETURNS * 1000)
+    playwright.expect(page.get_by_role("heading", level=1)).to_have_text(heading, timeout=seconds * 1000)
 
 
 def test_one_of_two_servers_is_killed(site: Site, chromium: Any) -> None:
@@ -182,7 +182,7 @@ def test_one_of_two_servers_is_killed(site: Site, chromium: Any) -> None:
 
 def _works(page: Any) -> bool:
     try:
-        shows(page, "methods", "Methods and limits")
+        shows(page, "methods", "Methods and limits", 5)  # what is asked for while the connection is lost is lost, too
     except AssertionError:
         return False
     return True

@@ -433,7 +433,8 @@ def test_train_makes_an_experiment(few_digits, tmp_path, capsys):
         assert set(run.metrics) == {"validation", "test", "bundled"}
         assert run.metrics["test"]["samples"] == 60
         assert document["metrics"][role] == run.metrics
-        assert (run.training["seed"], run.training["epochs"]) == (3, 1 if role == "teacher" else 2)
+        # All are of one network, so that the teacher has another seed: it would begin as the student alone.
+        assert (run.training["seed"], run.training["epochs"]) == ((1003, 1) if role == "teacher" else (3, 2))
         assert run.training.get("temperature") == (8.0 if role == "kd_student" else None)
         assert run.training["train_samples"] == 200
     table = experiment.table("predictions")
@@ -467,7 +468,7 @@ def test_train_with_several_teachers(few_digits, tmp_path, capsys):
     assert main([*command, "--teacher", "paper_fc,paper_fc", "--teacher-mix", "2,1"]) == 0
     runs = load_experiment(out).runs
     assert list(runs) == ["teacher", "teacher_2", "kd_student", "student"]
-    assert [runs[role].training["seed"] for role in runs] == [0, 1, 0, 0]
+    assert [runs[role].training["seed"] for role in runs] == [1000, 1001, 0, 0]
     assert runs["kd_student"].training["teacher_mix"] == [2.0, 1.0]
     assert "3/4 kd_student" in capsys.readouterr().err
     assert main(["sweep", "temperature", "-e", str(out), "--data", "x", "--epochs", "1"]) == 1
@@ -1027,7 +1028,7 @@ def test_a_teacher_of_its_own_kind(tree, tmp_path):
     assert main(["train", "folder", "--data", str(tree), "--out", str(out), *FRESH, "--teacher", "self"]) == 0
     runs = load_experiment(out).runs
     assert {run.network for run in runs.values()} == {"torchvision/mobilenet_v2"}
-    assert [run.training["seed"] for run in runs.values()] == [0, 0, 0]
+    assert [run.training["seed"] for run in runs.values()] == [1000, 0, 0]
 
 
 @pytest.mark.slow

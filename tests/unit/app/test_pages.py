@@ -69,5 +69,5 @@ def test_pages_are_listed_without_torch() -> None:
 @pytest.mark.parametrize(("group", "expected"), [("fixed", "student"), ("broken", "kd_student")])
 def test_a_widget_gets_a_role_as_text(group: str, expected: str) -> None:
     """Streamlit refuses an enum member as the value of a select box whose options are texts."""
-    role = filters._default_model(SimpleNamespace(roles=["teacher", "kd_student", "student"]), group)
+    role = filters._default_model(SimpleNamespace(roles=["teacher", "kd_student", "student"], made={}), group)
     assert (role, type(role)) == (expected, str)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
-
 from kdviz.core.files import MODELS
 from kdviz.experiment import load_experiment
 from kdviz.narrative.shifts import shift_sentences
 from kdviz.narrative.transfer import confusion_sentences, layer_sentences, verdict_sentences
 from kdviz.narrative.transfer_scores import score_sentences
 from kdviz.studies.shifts import read_shifts_report
+from kdviz.studies.shifts.table import TABLE as SHIFTS
 from kdviz.studies.transfer import read_transfer_report
 from kdviz.studies.transfer.table import RELEVANCE, SCORES
+from kdviz.studies.transfer.table import TABLE as TRANSFER
 
 PAGE = "what_was_learned"
 
@@ -46,7 +46,8 @@ def test_the_page_says_what_the_study_found_and_shows_it(page_of):
 
 def test_a_table_of_an_earlier_version_has_no_scores(page_of, tiny):
     table = load_experiment(MODELS / "mnist").table("transfer")
-    tiny.write_table("transfer", table.filter([measure not in SCORES for measure in table["measure"].to_pylist()]))
+    kept = table.filter([measure not in SCORES for measure in table["measure"].to_pylist()])
+    TRANSFER.write(tiny, kept.to_pylist(), TRANSFER.about(table))
     page = page_of(tiny.folder)
     assert "Feature similarity and relevance" not in [element.value for element in page.subheader]
     assert len(page.dataframe) == 3
@@ -63,11 +64,10 @@ def test_answers_alone_have_no_chart(page_of, tiny):
     import numpy as np
 
     from kdviz.studies.transfer.confusions import inherited_rows
-    from kdviz.studies.transfer.table import TABLE
 
     labels = np.arange(20) % 10
     predicted = {"teacher": (labels + 1) % 10, "kd_student": (labels + 1) % 10, "student": labels}
-    TABLE.write(tiny, inherited_rows(predicted, labels), {"pictures": 0})
+    TRANSFER.write(tiny, inherited_rows(predicted, labels), {"pictures": 0})
     page = page_of(tiny.folder)
     assert not page.get("plotly_chart")
     assert page.dataframe[0].value["KD student"][0] == "100.0%"
@@ -92,7 +92,8 @@ def test_shifted_pictures_have_sentences_a_chart_and_a_table(page_of):
 
 
 def test_shifts_are_shown_where_nothing_else_was_studied(page_of, tiny):
-    shutil.copy(MODELS / "mnist" / "shifts.parquet", tiny.folder)
+    table = load_experiment(MODELS / "mnist").table("shifts")
+    SHIFTS.write(tiny, table.to_pylist(), SHIFTS.about(table))
     page = page_of(tiny.folder)
     assert "no study of what was learned yet" in page.info[0].value
     assert len(page.dataframe) == 1

@@ -38,6 +38,10 @@ def test_all_that_have_a_file_form_are_known() -> None:
         figures.accuracy_against_depth,
         figures.accuracy_and_agreement,
         figures.layer_likeness,
+        figures.search_coordinates,
+        figures.search_front,
+        figures.search_history,
+        figures.search_importance,
         figures.shares_against_severity,
         figures.shortcut_use,
     }  # which have no earlier form
