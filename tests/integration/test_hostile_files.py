@@ -144,9 +144,7 @@ def test_hostile_files_by_command_line_and_python(
     slowest = max(seconds, key=lambda name: seconds[name])
     memory = peak_memory() - used
     print(f"{count} files, {accepted} accepted by a command, {len(faults)} faults, the slowest {slowest}: ", end="")
-    print(
-        f"{seconds[slowest]:.1f} s of processor time, {memory:.2f} GB more than before at most, {len(addresses)} requests"
-    )
+    print(f"{seconds[slowest]:.1f} s of processor time, {memory:.2f} GB at most, {len(addresses)} requests")
     assert faults == []
     assert count >= 300
     assert addresses == []
