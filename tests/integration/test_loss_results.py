@@ -83,6 +83,20 @@ def test_with_few_labels_distillation_helps_most_on_cifar10_and_one_training_wit
     assert f"right in {others.min():.1f} % to {others.max():.1f} %" in text
     assert f"stayed at {cam[failed]:.1f} %" in text
     assert (others > np.delete(soft, failed)).all()
+    shifted = figures("cifar10-few-labels-shifts.csv")
+    gain, more = (points(shifted[loss], "points_less", "low", "high") for loss in (REFERENCE, CAM))
+    assert "by {} points ({} to {})".format(gain[0].lstrip("+"), *gain[1:]) in text
+    assert "be told ({}, {} to {};".format(*more) in text
+    assert float(shifted[CAM]["low"]) < 0 < float(shifted[CAM]["high"])
+
+
+def test_on_cifar10_a_marked_student_uses_the_mark_less_with_grad_cam_in_both_seeds():
+    with (RESULTS / "cifar10-shortcut-seeds.csv").open(encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["loss"] == CAM]
+    assert [row["seed"] for row in rows] == ["0", "1"]
+    assert all(float(row["use_beside_high"]) < 0 for row in rows)
+    less, low, high = (f"{100 * float(rows[1][f'use_beside{end}']):.1f}" for end in ("", "_low", "_high"))
+    assert f"and with another seed {less.lstrip('-')} less ({low} to {high};" in said(RESULTS / "cifar10.md")
 
 
 def test_on_cifar10_grad_cam_teaches_where_to_look_and_rise_maps_does_not():
