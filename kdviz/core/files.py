@@ -25,7 +25,8 @@ _ROOT = _PACKAGE.parent if (_PACKAGE.parent / "assets").is_dir() else _PACKAGE /
 ASSETS = _ROOT / "assets"
 MODELS = _ROOT / "models"
 _log = logging.getLogger(__name__)
-_PART = ".part"  # a file that is being written, and then renamed
+PART = ".part"
+"""How the names of files and folders end that are being written, and are then renamed."""
 
 
 def from_home(path: str | Path) -> Path:
@@ -55,7 +56,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_PART, dir=path.parent)
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=PART, dir=path.parent)
         temporary = Path(name)
         try:
             lock_file(descriptor)
@@ -74,7 +75,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 def remove_abandoned(folder: Path) -> None:
     """Remove the temporary files in a folder whose writers were killed; those of living ones are locked."""
-    for path in folder.glob(f".*{_PART}") if folder.is_dir() else ():
+    for path in folder.glob(f".*{PART}") if folder.is_dir() else ():
         with suppress(OSError), path.open("rb") as file:
             if lock_file(file.fileno()):
                 path.unlink()

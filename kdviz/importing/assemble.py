@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from kdviz.core.errors import ExperimentError, ModelError, SettingError
+from kdviz.core.files import PART
 from kdviz.data.doubts import recorded_doubts
 from kdviz.data.given_predictions import read_predictions
 from kdviz.data.labels.class_names import class_order
@@ -317,7 +318,7 @@ def staging_folder(out: Path) -> Iterator[Path]:
     """A temporary folder on the same disk as ``out``; it is removed afterwards unless it was moved."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+        folder = Path(tempfile.mkdtemp(prefix=f".{out.name}-", suffix=PART, dir=out.parent))
     except OSError as error:
         raise ExperimentError(
             "No experiment can be made in '{parent}': {strerror}.", parent=out.parent, strerror=error.strerror or error

@@ -81,14 +81,15 @@ def test_locks_are_of_one_folder_and_let_go(tmp_path: Path) -> None:
 def test_what_a_killed_writer_left_is_removed_and_restored(tiny_folder: Path) -> None:
     whole, beside = sorted(tiny_folder.iterdir()), tiny_folder.parent
     (tiny_folder / ".cost.parquet.abcdefgh.part").write_bytes(b"half")
-    (beside / f".{tiny_folder.name}-abcd1234").mkdir()
-    other = beside / f".{tiny_folder.name}-mine-abcd1234"  # of another experiment
+    (beside / f".{tiny_folder.name}-abcd1234.part").mkdir()
+    other = beside / f".{tiny_folder.name}-mine-abcd1234.part"  # of another experiment
     other.mkdir()
-    tiny_folder.rename(beside / f".{tiny_folder.name}-wxyz1234-old")  # it was just being replaced
+    (beside / f".{tiny_folder.name}-20261201").mkdir()  # somebody's own
+    tiny_folder.rename(beside / f".{tiny_folder.name}-wxyz1234.part-old")  # it was just being replaced
     with writing(tiny_folder, "kdviz import"):
         pass
     assert sorted(tiny_folder.iterdir()) == whole
-    assert half_written(tiny_folder) == [other]
+    assert set(half_written(tiny_folder)) == {beside / f".{tiny_folder.name}-20261201", other}
     load_experiment(tiny_folder)
 
 

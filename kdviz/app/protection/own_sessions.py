@@ -118,7 +118,7 @@ def _giving_cookie(scope: Message, send: Send) -> Send:
     secure = scope.get("scheme") == "https" or "https" in headers_of(scope, b"x-forwarded-proto")
 
     async def send_with_cookie(message: Message) -> None:
-        if message["type"] == "http.response.start" and _is_page(message):
+        if message["type"] == "http.response.start" and _is_page(message, scope):
             # Lax: with Strict, a link from elsewhere would come without it, and the browser would get another one.
             cookie = f"{COOKIE}={secrets.token_urlsafe(32)}; Path=/; HttpOnly; SameSite=Lax" + "; Secure" * secure
             message = {**message, "headers": [*message.get("headers", ()), (b"set-cookie", cookie.encode())]}
@@ -127,7 +127,10 @@ def _giving_cookie(scope: Message, send: Send) -> Send:
     return send_with_cookie
 
 
-def _is_page(message: Message) -> bool:
+def _is_page(message: Message, scope: Message) -> bool:
+    """Whether an answer is a page, or says that the one that the browser has kept is still right."""
+    if message["status"] == 304:
+        return any("text/html" in header for header in headers_of(scope, b"accept"))
     return any(
         name.lower() == b"content-type" and value.startswith(b"text/html") for name, value in message.get("headers", ())
     )

@@ -195,12 +195,12 @@ def _finals(trainings: Trainings, default: Mapping[str, Any], options: argparse.
     from kdviz.studies.search.report import rows_of, settings_in
     from kdviz.studies.search.table import DEFAULT, GRID_RUNS, GRID_SEEDS, SEARCH, WINNER
 
-    winner = winner_of(rows_of(SEARCH, trainings.experiment))
+    winner = winner_of(rows_of(SEARCH, trainings.experiment, trainings.about))
     candidates = [Candidate(WINNER, settings_in(winner), winner["accuracy"]), Candidate(DEFAULT, default)]
     used = [options.seed]
     if options.grid:
         show_stages(run_grid(trainings, default, engine(options)))
-        candidates.append(best_of_grid(rows_of(GRID_RUNS, trainings.experiment)))
+        candidates.append(best_of_grid(rows_of(GRID_RUNS, trainings.experiment, trainings.about)))
         used += GRID_SEEDS
     show_stages(run_finals(trainings, candidates, options.test_seeds, used, engine(options)))
 

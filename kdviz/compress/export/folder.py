@@ -20,7 +20,7 @@ from kdviz.compress.export.contents import Export
 from kdviz.compress.export.example import example_script
 from kdviz.compress.export.graph import matrix_product
 from kdviz.core.errors import KdvizError, SettingError
-from kdviz.core.files import ASSETS, replacing
+from kdviz.core.files import ASSETS, PART, replacing
 
 RECORD = "export.json"
 FORMAT = 1
@@ -162,7 +162,7 @@ def write_folder(folder: str | Path, files: Mapping[str, bytes]) -> None:
     path = Path(folder).resolve()
     with _folder_errors(folder):
         path.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        work = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=PART, dir=path.parent))
         try:
             fresh, earlier = work / "new", work / "earlier"
             fresh.mkdir()

@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from kdviz.core.errors import KdvizError, Sentence
-from kdviz.core.files import lock_file, remove_abandoned
+from kdviz.core.files import PART, lock_file, remove_abandoned
 
 _LONGEST = 1000  # characters of what a holder says
+_LONGEST_NAME = 255  # bytes of a file's name, on most file systems
 
 
 class FolderInUseError(KdvizError):
@@ -41,7 +42,10 @@ def writing(folder: str | Path, command: str) -> Iterator[None]:
     Raises:
         FolderInUseError: Another process is writing it; the text says which.
     """
-    folder = Path(folder).resolve()
+    try:
+        folder = Path(folder).resolve()
+    except (OSError, RuntimeError) as error:
+        raise KdvizError("'{path}' is a link that leads nowhere.", path=folder) from error
     path = _place_of(folder)
     file = None if path is None else _locked(path)
     if path is None or file is None:
@@ -62,7 +66,7 @@ def _place_of(folder: Path) -> Path | None:
     for parent, name in ((folder.parent, f".{folder.name}.lock"), (folder, ".lock")):
         with suppress(OSError):
             parent.mkdir(parents=True, exist_ok=True)
-            if os.access(parent, os.W_OK):
+            if os.access(parent, os.W_OK) and len(os.fsencode(name)) <= _LONGEST_NAME:
                 return parent / name
     return None
 
@@ -148,7 +152,7 @@ def _tidy(folder: Path) -> None:
 
 def _left_beside(folder: Path) -> list[Path]:
     """The folders beside it in which a new content of it was made, or its earlier one was kept for a moment."""
-    name = re.compile(rf"\.{re.escape(folder.name)}[-.][a-z0-9_]{{8}}(-old)?")
+    name = re.compile(rf"\.{re.escape(folder.name)}[-.][a-z0-9_]{{8}}{re.escape(PART)}(-old)?")
     with suppress(OSError):
         return sorted(path for path in folder.parent.iterdir() if name.fullmatch(path.name) and path.is_dir())
     return []

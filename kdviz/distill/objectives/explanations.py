@@ -99,7 +99,8 @@ class Explainer:
         """The weights of the layer that makes the logits, (classes, K)."""
         if self._head is None:
             assert self._hook is not None
-            _, self._head = head_of(self._network, inputs.detach())
+            with self._autocast():  # as the network itself is asked
+                _, self._head = head_of(self._network, inputs.detach())
             self._hook.forget()
         weight = self._head.weight
         assert isinstance(weight, Tensor)

@@ -151,7 +151,7 @@ def winner_sentences(report: SearchReport) -> list[str]:
         )
     ]
     tested: TestedCandidate | None = (report.candidates or {}).get(WINNER)
-    if tested is None:
+    if tested is None or len(report.complete) < 2:
         return sentences
     return [
         *sentences,
@@ -217,14 +217,14 @@ def stale_sentences(report: SearchReport) -> list[str]:
 
 def limit_sentences(report: SearchReport) -> list[str]:
     """What the figures do not say."""
-    sentences = [
-        _("Each trial is one training with one seed: the order of trials that lie close together is chance."),
-        _(
+    sentences = [_("Each trial is one training with one seed: the order of trials that lie close together is chance.")]
+    if report.about.get("importance"):
+        importance = _(
             "Importance is of the trials that were trained to the end, of which the search made many near its "
             "best ones; "
             "it says what sets the most accurate ones apart, not what would change in another range."
-        ),
-    ]
+        )
+        sentences.append(importance)
     if len(report.objectives) > 1:
         sentences.append(_("Only accuracy was tested with new seeds; the other objectives are of one training each."))
     return sentences

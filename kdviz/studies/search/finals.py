@@ -75,7 +75,7 @@ def _write_grid(
         if trainings.is_done(run)
     ]
     if rows:
-        GRID_RUNS.write(trainings.experiment, rows, {"runs": len(runs)})
+        GRID_RUNS.write(trainings.experiment, rows, {"runs": len(runs), **trainings.about})
 
 
 def best_of_grid(rows: Sequence[Mapping[str, Any]]) -> Candidate:
@@ -107,7 +107,7 @@ def run_finals(
     pairs = [(candidate, seed, trainings.run(candidate.settings, seed)) for candidate in candidates for seed in seeds]
     yield from _stages(trainings, "test", [run for _, _, run in pairs], engine)
     rows = [_final_row(trainings, *pair) for pair in pairs]
-    FINAL.write(trainings.experiment, rows, {"split": str(Split.TEST)})
+    FINAL.write(trainings.experiment, rows, {"split": str(Split.TEST), **trainings.about})
 
 
 def check_new(seeds: Sequence[int], used: Sequence[int]) -> None:

@@ -145,14 +145,23 @@ class SearchReport:
         return finite(document)
 
 
-def rows_of(table: StudyTable, experiment: Experiment) -> list[dict[str, Any]]:
-    """The rows of one of the search's tables; empty without it.
+def rows_of(table: StudyTable, experiment: Experiment, search: Row) -> list[dict[str, Any]]:
+    """The rows of one of the search's tables; empty without it, and where it is of another search.
+
+    Args:
+        table: The grid's runs, or those of the test.
+        experiment: The experiment.
+        search: The note of the search's own table.
 
     Raises:
         ExperimentError: The table is damaged.
     """
     found = table.read(experiment)
-    return [] if found is None else found.to_pylist()
+    if found is None:
+        return []
+    about = table.about(found)
+    is_of_it = all(about.get(name) == search.get(name) for name in ("network", "teacher", "data"))
+    return found.to_pylist() if is_of_it else []
 
 
 def settings_in(row: Row) -> dict[str, Any]:
@@ -173,7 +182,8 @@ def read_search_report(experiment: Experiment) -> SearchReport | None:
         about = SEARCH.about(table)
         teacher = experiment.runs["teacher"].sha256 if "teacher" in experiment.runs else ""
         stale = bool(about.get("teacher")) and not teacher.startswith(about["teacher"])
-        return report_of(table.to_pylist(), about, rows_of(GRID_RUNS, experiment), rows_of(FINAL, experiment), stale)
+        further = (rows_of(GRID_RUNS, experiment, about), rows_of(FINAL, experiment, about))
+        return report_of(table.to_pylist(), about, *further, stale)
     except (KeyError, TypeError, ValueError) as error:
         raise SEARCH.damaged(experiment) from error
 

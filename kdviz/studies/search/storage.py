@@ -93,7 +93,7 @@ def open_study(folder: Path, directions: list[str], about: Mapping[str, Any], *,
                 "The search in '{folder}' was begun with other {names}; give the same options, or move {file} away "
                 "to search anew.",
                 folder=folder,
-                names=" and ".join(_changed(json.loads(known), about)),
+                names=" and ".join(_changed(json.loads(known), json.loads(text))),
                 file=FILE,
             )
     return study

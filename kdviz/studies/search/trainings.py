@@ -107,6 +107,11 @@ class Trainings:
         return self._sweep.plan.data
 
     @property
+    def about(self) -> dict[str, str]:
+        """What all tables of one search have in common; what they lack is of another search."""
+        return {"network": self.network, "teacher": self.teacher, "data": self.data}
+
+    @property
     def training_samples(self) -> int:
         return len(self.samples(Split.TRAIN))
 

@@ -68,11 +68,14 @@ class Search:
             "objectives": [objective.name for objective in self.objectives],
             "ranges": {name: parameter.text for name, parameter in self.space.items()},
             "recipe": recipe,
-            "network": self.trainings.network,
-            "teacher": self.trainings.teacher,
-            "data": self.trainings.data,
+            **self.trainings.about,
             "seed": self.seed,
+            **self._of_maps(),
         }
+
+    def _of_maps(self) -> dict[str, int]:
+        measured = any(objective.name == AGREEMENT for objective in self.objectives)
+        return {"images": self.images, "masks": self.masks} if measured else {}
 
     # the loop ---------------------------------------------------------------------------------------------------------
 

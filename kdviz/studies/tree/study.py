@@ -22,7 +22,7 @@ from kdviz.distill import Stage, TrainingConfig, check_teacher, predict_logits
 from kdviz.distill.runs import run_in_worker
 from kdviz.distill.sources import labelled_part
 from kdviz.distill.storage.run_files import is_finished, read_array, read_result, read_weights, write_array
-from kdviz.distill.storage.training_run import TrainingRun, data_fingerprint, teacher_key
+from kdviz.distill.storage.training_run import TrainingRun, data_fingerprint
 from kdviz.distill.transfer import Backbone
 from kdviz.experiment import Experiment, InputSpec
 from kdviz.models.networks import DEPTHS, SoftTree, SparseLinear, networks, tree_name
@@ -122,9 +122,7 @@ class TreeStudy:
 
     @property
     def _teacher_key(self) -> str:
-        """The name in the store of the teacher's logits of the training samples."""
-        if not self.train_samples:
-            return teacher_key(self._own_teacher)
+        """The name in the store of the teacher's logits of these training samples; a sweep may learn from others."""
         return f"{self._own_teacher}/logits-train-of-{self._train.fingerprint[:16]}.npy"
 
     def run(self, engine: Callable[..., Iterator[tuple[int, Any]]] = run_local, *, threads: int = 0) -> Iterator[Stage]:

@@ -1,4 +1,4 @@
-"""The figures of the guide on searches are those of the tables in models/mnist."""
+"""The figures of the guide on searches are those of the tables that ship."""
 
 from __future__ import annotations
 
@@ -23,3 +23,15 @@ def test_the_guide_says_what_the_tables_say():
     best = report.candidates["grid"]
     assert f"T = {best.settings['temperature']:g} and alpha = {best.settings['alpha']:g}" in text
     assert report.winner["accuracy"] > max(row["accuracy"] for row in report.grid)
+
+
+def test_the_guide_says_what_came_out_on_photographs():
+    report = read_search_report(load_experiment(MODELS / "cifar10"))
+    assert report is not None
+    text = " ".join(GUIDE.read_text(encoding="utf-8").split()).partition("## On CIFAR-10")[2]
+    _beside_default, beside_grid = verdict_sentences(report)
+    assert beside_grid in text
+    assert report.against("default").low > 0
+    assert f"All trials took {report.seconds:.0f} seconds" in text
+    assert f"{100 * report.seconds / report.grid_seconds:.1f}% of the {report.grid_seconds:.0f} seconds" in text
+    assert report.winner["kd_loss"] == "dist"
