@@ -127,14 +127,14 @@ def test_a_training_ends_when_it_is_told_to_and_goes_on(
 @pytest.mark.slow
 def test_what_does_not_end_by_itself_is_cut_off() -> None:
     script = (
-        "import time, kdviz.cli as cli\n"
+        "import sys, time, kdviz.cli as cli\n"
         "def busy(options):\n"
         "    print('busy', flush=True)\n"
         "    while True:\n"
         "        try: time.sleep(60)\n"
         "        except BaseException: pass\n"
         "cli._run = busy\n"
-        "cli.main(['list', 'methods'])\n"
+        "sys.exit(cli.main(['list', 'methods']))\n"
     )
     with subprocess.Popen(
         [sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
