@@ -79,3 +79,20 @@ def test_equal_files_of_two_sessions_have_addresses_that_nobody_can_compute(monk
 def test_files_of_the_page_itself_are_nobodys(path: str) -> None:
     assert own_sessions._MEDIA.search(path) is None
     assert own_sessions._UPLOAD.search(path) is None
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "accept", "is_page"),
+    [
+        (200, b"text/html; charset=utf-8", b"*/*", True),
+        (304, b"", b"text/html,application/xhtml+xml", True),  # the browser kept the page, but not its cookie
+        (304, b"", b"image/png", False),
+        (200, b"application/javascript", b"text/html", False),
+    ],
+)
+def test_a_browser_without_a_cookie_gets_one_along_with_any_page(
+    status: int, kind: bytes, accept: bytes, is_page: bool
+) -> None:
+    headers = [(b"content-type", kind)] if kind else []
+    answer = {"type": "http.response.start", "status": status, "headers": headers}
+    assert own_sessions._is_page(answer, {"headers": [(b"accept", accept)]}) == is_page
