@@ -822,3 +822,10 @@ def test_without_tensorboard_the_reason_is_said(finished, tmp_path, monkeypatch)
     monkeypatch.setitem(__import__("sys").modules, "torch.utils.tensorboard", None)
     with pytest.raises(SettingError, match=r'pip install "kdviz\[tensorboard\]"'):
         write_events(finished, "temperature", tmp_path)
+
+
+def test_a_loss_between_layers_that_are_not_there_is_refused_before_anything_is_trained(sweep, trainings):
+    losses = ["soft_targets", "soft_targets + 10 attention_transfer"]  # all networks are fully connected
+    with pytest.raises(ModelError, match="has no convolution"):
+        finish(sweep("loss", losses))
+    assert trainings.started == []

@@ -21,9 +21,10 @@ from kdviz.core.jobs import run_local
 from kdviz.core.vocabulary import Role, Split
 from kdviz.data import LabelledImages
 from kdviz.distill import Stage, TrainingConfig, check_teacher, predict_logits
+from kdviz.distill.beginnings import require_layers
 from kdviz.distill.recipes import StudyInputs, study_inputs
 from kdviz.distill.runs import execute_run, run_in_worker
-from kdviz.distill.storage.run_files import is_finished, read_result, write_array, write_weights
+from kdviz.distill.storage.run_files import is_finished, new_network, read_result, write_array, write_weights
 from kdviz.distill.storage.training_run import TrainingRun, data_fingerprint, teacher_key
 from kdviz.distill.transfer_sets.making import check_transfer_sets
 from kdviz.experiment import Experiment
@@ -144,6 +145,17 @@ class Sweep:
         measured = {name: samples for name, samples in self.material.splits.items() if name != Split.TRAIN}
         return StudyTables(self.plan, self.store, measured, lambda: self.teacher_logits)
 
+    def _require_layers(self, students: Sequence[TrainingRun]) -> None:
+        """Refuse a loss between layers that the networks do not have, before anything is trained.
+
+        Raises:
+            ModelError: They have none.
+        """
+        classes = len(self.experiment.classes)
+        for run in {run.config.feature_loss: run for run in students if run.config.feature_loss}.values():
+            student = new_network(run.network, run.spec, classes, 0)
+            require_layers(student, self.experiment.runs[Role.TEACHER].model, run.spec, run.config)
+
     def run(
         self,
         engine: Callable[..., Iterator[tuple[int, Any]]] = run_local,
@@ -161,6 +173,7 @@ class Sweep:
             estimate_only: Whether to stop after the estimate.
         """
         teachers, students = self._remaining_runs()
+        self._require_layers(students)
         todo = [*teachers, *students]
         if (estimate or estimate_only) and todo:
             yield self._estimate_cost(todo, threads)
