@@ -62,6 +62,7 @@ _SETTINGS = {
     "feature_options": N_("Its options"),
     "transfer_set": N_("Transfer set"),
     "transfer_steps": N_("Steps of its generator"),
+    "transfer_data": N_("Fingerprint of its pictures"),
     "student_layer": N_("Layer of the student"),
     "teacher_layer": N_("Layer of the teacher"),
     "label_smoothing": N_("Label smoothing"),
@@ -78,6 +79,7 @@ _SETTINGS = {
     "validation_samples": N_("Validation images"),
     "selected_by": N_("Best epoch by"),
     "augment": N_("Augmentation"),
+    "views": N_("Fixed views of each image"),
     "unfreeze": N_("Layers trained"),
     "pseudo_labels": N_("Pseudo-labels from"),
     "weights_from": N_("First weights"),
@@ -89,7 +91,7 @@ _SETTINGS = {
     "torch": N_("PyTorch"),
     "python": N_("Python"),
 }
-_USUAL = (("label_smoothing", 0), ("transfer_set", "training"), ("transfer_steps", 0))
+_USUAL = (("label_smoothing", 0), ("transfer_set", "training"), ("transfer_steps", 0), ("views", 0))
 _WITHOUT = ("", None, [], {}, "none")  # values that say nothing
 _MOST_CLASSES = 12
 _MOST_DOUBTS = 12
