@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -53,11 +54,11 @@ def replacing(path: str | Path) -> Iterator[Path]:
             any other error.
     """
     path = Path(path)
-    temporary = None
+    # Named before it is made, so that it is removed wherever a signal ends this.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PART}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=PART, dir=path.parent)
-        temporary = Path(name)
+        descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
         try:
             lock_file(descriptor)
             yield temporary
@@ -69,7 +70,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     except OSError as error:
         raise KdvizError("Cannot write '{path}': {strerror}.", path=path, strerror=error.strerror or error) from error
     finally:
-        if temporary is not None:
+        with suppress(OSError):  # a folder that is none, or a name that is too long, was refused above
             temporary.unlink(missing_ok=True)  # already moved if all went well
 
 

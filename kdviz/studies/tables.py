@@ -62,12 +62,12 @@ class StudyTable:
     Attributes:
         name: Its name, and the study's.
         schema: Its columns.
-        roles: The models of the experiment that its figures are about.
+        roles: The models of the experiment that its figures are about, whose weights it knows.
     """
 
     name: str
     schema: pa.Schema
-    roles: tuple[str, ...]
+    roles: tuple[str, ...] = ()
 
     def write(self, experiment: Experiment, rows: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> None:
         """Replace the table; what a row lacks is null."""

@@ -203,17 +203,19 @@ class FullDisk:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch):
         import errno
-        import tempfile
 
-        make, self.left = tempfile.mkstemp, 0
+        from kdviz.core.files import PART
 
-        def mkstemp(*args, **options):
-            self.left -= 1
-            if self.left < 0:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            return make(*args, **options)
+        make, self.left = os.open, 0
 
-        monkeypatch.setattr("kdviz.core.files.tempfile.mkstemp", mkstemp)
+        def open_file(path, flags, *mode, **options):
+            if str(path).endswith(PART) and flags & os.O_CREAT:
+                self.left -= 1
+                if self.left < 0:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return make(path, flags, *mode, **options)
+
+        monkeypatch.setattr(os, "open", open_file)
 
 
 def every_file(folder: Path) -> dict[str, bytes]:

@@ -233,8 +233,8 @@ def run(room: Path, verb: str, kills: int, number: int = signal.SIGKILL, seed: i
 
 def not_said(killing: Killing) -> list[str]:
     """What a command that was told to end did not do."""
-    # A temporary file may stay where the signal met its making: it is counted, and the next command removes it.
-    log, faults = killing.log.read_text(errors="replace"), []
+    log = killing.log.read_text(errors="replace")
+    faults = [f"left {path.name}" for path in half_written(killing.out)]
     if "Traceback" in log or (log and not log.rstrip().endswith("kdviz: stopped.")):
         faults.append(f"said {log[-500:]}")
     return faults

@@ -55,7 +55,6 @@ SEARCH = _Table(
             ("reason", pa.string()),  # why it failed
         ]
     ),
-    (),
 )
 """One row a trial. Its note has the objectives, the ranges and the importance of parameters."""
 
@@ -64,7 +63,6 @@ GRID_RUNS = _Table(
     pa.schema(
         [("run", pa.string()), ("seed", pa.int32()), *_SETTINGS, ("accuracy", pa.float64()), ("seconds", pa.float64())]
     ),
-    (),
 )
 """One row a run of the grid of temperature and alpha, with its validation accuracy."""
 
@@ -84,6 +82,5 @@ FINAL = _Table(
             ("seconds", pa.float64()),
         ]
     ),
-    (),
 )
 """One row a run of a candidate with a new seed."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import weakref
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from operator import is_
 from typing import Any, TypeVar
@@ -23,7 +22,6 @@ Reports = dict[str, AgreementReport]
 
 _DRAWN_BYTES = 2**17  # approximate size of what is drawn of one row
 _PAUSE = 4.0  # before the next estimate, in durations of the last one: others use this server too
-_sessions: weakref.WeakSet[MapSession] = weakref.WeakSet()  # all that have asked for maps
 Drawn = TypeVar("Drawn")
 
 
@@ -56,7 +54,6 @@ class MapSession:
         self.current_request, self._maps, self.curves = None, {}, {}
         self.job = service.start(request)
         self.current_request = request
-        _sessions.add(self)
 
     def again(self) -> None:
         """Let the next request be computed even if it is the same."""
@@ -74,7 +71,7 @@ class MapSession:
             return entry[3]
         started = time.monotonic()
         entry = self._maps[row] = (state, target, complete, self._compute(row, state, target, complete))
-        self._paused_until = time.monotonic() + _PAUSE * _computing() * (time.monotonic() - started)
+        self._paused_until = time.monotonic() + _PAUSE * (time.monotonic() - started)
         self.curves.pop(row, None)
         return entry[3]
 
@@ -138,11 +135,6 @@ class MapSession:
         classes = {role: saliency_map.target for role, saliency_map in maps.items()}
         task = FaithfulnessTask(maps_task.folder, maps_task.fingerprint, maps_task.picture, values, classes, baseline)
         self.curves[row] = service.pool().submit(task)
-
-
-def _computing() -> int:
-    """How many sessions have maps computed just now: all of their estimates take the time that one alone may take."""
-    return max(1, sum(session.job is not None and not session.job.ended for session in list(_sessions)))
 
 
 def _fingerprint(maps: Mapping[str, SaliencyMap]) -> tuple[tuple[str, int, int], ...]:

@@ -81,8 +81,11 @@ def _index(opened: OpenExperiment, samples: SampleView, shares: Sequence[RegionS
     assert predictions is not None
     inside = shares[0].inside if shares else {}
     key = (classes, table_version(opened, "regions"))
-    made = made_runs(opened.experiment, predictions)
-    return _indices.get(samples, key, lambda: MistakeIndex(predictions, samples.logits, classes, inside, made))
+
+    def made() -> MistakeIndex:
+        return MistakeIndex(predictions, samples.logits, classes, inside, made_runs(opened.experiment, predictions))
+
+    return _indices.get(samples, key, made)
 
 
 def _initialise(view: View) -> None:
