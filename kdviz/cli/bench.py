@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def add(verbs: Any) -> None:
     parser = verb(verbs, "bench", _bench, "Measure speed, memory and how many masks are needed, against references.")
-    parser.add_argument("what", choices=["rise", "train", "study", "app"], help="what is measured")
+    parser.add_argument("what", choices=["rise", "train", "study", "evaluate", "app"], help="what is measured")
     parser.add_argument("--quick", action="store_true", help="within a minute or two, less exactly")
     parser.add_argument(
         "--data",
@@ -38,7 +38,7 @@ def add(verbs: Any) -> None:
 
 
 def _bench(options: argparse.Namespace) -> None:
-    from kdviz.bench import about, bench_app, bench_rise, bench_study, bench_train
+    from kdviz.bench import about, bench_app, bench_evaluate, bench_rise, bench_study, bench_train
     from kdviz.core.devices import choose_device
 
     set_threads(options)
@@ -52,6 +52,8 @@ def _bench(options: argparse.Namespace) -> None:
         measurements = bench_train(options.device, options.quick, options.data, options.epochs)
     elif options.what == "study":
         measurements = bench_study(device, options.quick, options.seed)
+    elif options.what == "evaluate":
+        measurements = bench_evaluate(device, options.quick, options.seed)
     else:
         parts = [name.strip() for name in options.parts.split(",") if name.strip()]
         measurements = bench_app(options.quick, parts, options.data, options.hour)

@@ -29,15 +29,15 @@ def memory_of(kind: str, count: int) -> float:
     form = fast_form(model, probes)
     run_bare(form, probes, 4, 4)
     Path("/proc/self/clear_refs").write_text("5")  # resets the peak
-    before = _status("VmRSS")
+    before = status("VmRSS")
     if kind == "bare":
         run_bare(form, probes, count, 4 * count)
     else:
         explain_all({"model": model}, image, count, form.precision)
-    return _status("VmHWM") - before
+    return status("VmHWM") - before
 
 
-def _status(name: str) -> float:
+def status(name: str) -> float:
     """A value of /proc/self/status in MB."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(f"{name}:"))

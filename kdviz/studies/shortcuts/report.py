@@ -31,6 +31,7 @@ MARGIN = 0.05
 _FEWEST = 10  # pictures where it is used, for an AUROC over them
 _PSEUDO = 4.0  # of hits, and of parts of the AUROC, which may all be alike in few pictures
 _RESAMPLES = 1000
+_BLOCKS = 10  # of resamples, ranked together: all at once take memory
 
 
 @dataclass(frozen=True)
@@ -299,19 +300,27 @@ def _rise(method: str, series: Series) -> Rise:
     use = np.stack([pictures.use for pictures in chosen])
     inside = np.stack([np.nan_to_num(pictures.energy["other planted"]) for pictures in chosen])
     count = use.shape[1]
-    value = _spearman(use, inside)
+    value = _spearman(use.reshape(1, -1), inside.reshape(1, -1))[0]
     generator = np.random.default_rng(0)
-    resamples = generator.integers(count, size=(_RESAMPLES, count)) if count > 1 else []
-    replicates = [_spearman(use[:, rows], inside[:, rows]) for rows in resamples]
-    known = [value for value in replicates if value == value]
-    low, high = np.quantile(known, [0.025, 0.975]) if known else (float("nan"), float("nan"))
-    return Rise(method, Mean(value, float(low), float(high), count))
+    resamples = generator.integers(count, size=(_RESAMPLES, count)) if count > 1 else np.empty((0, count), np.int64)
+    known = np.concatenate([_resampled(use, inside, rows) for rows in np.array_split(resamples, _BLOCKS)])
+    known = known[~np.isnan(known)]
+    low, high = np.quantile(known, [0.025, 0.975]) if len(known) else (float("nan"), float("nan"))
+    return Rise(method, Mean(float(value), float(low), float(high), count))
 
 
-def _spearman(use: np.ndarray, inside: np.ndarray) -> float:
-    if np.ptp(use) == 0 or np.ptp(inside) == 0:
-        return float("nan")
-    return float(np.corrcoef(rankdata(use.ravel()), rankdata(inside.ravel()))[0, 1])
+def _resampled(use: np.ndarray, inside: np.ndarray, resamples: np.ndarray) -> np.ndarray:
+    """The correlation (resamples,) of each resample (resamples, pictures) of values (models, pictures)."""
+    shape = len(resamples), len(use) * resamples.shape[1]
+    return _spearman(*(values[:, resamples].swapaxes(0, 1).reshape(shape) for values in (use, inside)))
+
+
+def _spearman(use: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """The rank correlation (N,) of the rows of two tables (N, values); NaN where all values of a row are the same."""
+    first, second = (rankdata(values, axis=1) for values in (use, inside))
+    first, second = (ranks - ranks.mean(1, keepdims=True) for ranks in (first, second))
+    with np.errstate(invalid="ignore"):
+        return (first * second).sum(1) / np.sqrt((first**2).sum(1) * (second**2).sum(1))
 
 
 def _json_of(entry: Any) -> dict[str, Any]:

@@ -7,10 +7,12 @@ import json
 import numpy as np
 import pyarrow as pa
 import pytest
+from scipy.stats import spearmanr
 
 from kdviz.core.errors import ExperimentError
 from kdviz.studies.shortcuts import read_shortcut_reports
-from kdviz.studies.shortcuts.report import auroc
+from kdviz.studies.shortcuts.report import _rise, auroc
+from kdviz.studies.shortcuts.series import PictureSeries
 from kdviz.studies.shortcuts.table import NAME, SCHEMA, Condition, write_condition
 
 ABOUT = {"pictures": 40, "share": 0.9, "settings": {"rise": {"n_masks": 9}}}
@@ -148,3 +150,26 @@ def test_without_a_table_there_is_no_report_and_a_damaged_one_is_said(tiny, rows
     tiny.write_table("shortcuts", pa.table({"sample": [1]}))
     with pytest.raises(ExperimentError, match="is damaged"):
         read_shortcut_reports(tiny)
+
+
+def series_of(use, inside):
+    """Pictures whose probability a mark of another class changes by ``use``; so much of their maps is inside it."""
+    zeros = np.zeros(len(use))
+    probability = {"other planted": use, "other clean": zeros}
+    return PictureSeries(zeros, zeros, zeros, {}, probability, {"other planted": inside}, zeros)
+
+
+def test_the_interval_of_the_correlation_is_that_of_resampled_pictures():
+    random = np.random.default_rng(5)
+    use = random.integers(0, 9, (3, 40)) / 8  # with ties
+    inside = 0.5 * use + random.random((3, 40))
+    series = {("rise", role): series_of(use[number], inside[number]) for number, role in enumerate("abc")}
+    correlation = _rise("rise", series).correlation
+    resamples = np.random.default_rng(0).integers(40, size=(1000, 40))
+    replicates = [spearmanr(use[:, rows].ravel(), inside[:, rows].ravel())[0] for rows in resamples]
+    expected = [spearmanr(use.ravel(), inside.ravel())[0], *np.quantile(replicates, [0.025, 0.975])]
+    assert [correlation.value, correlation.low, correlation.high] == pytest.approx(expected)
+
+
+def test_where_all_pictures_use_it_alike_there_is_no_correlation():
+    assert np.isnan(_rise("rise", {("rise", "teacher"): series_of(np.ones(12), np.arange(12.0))}).correlation.value)
