@@ -18,7 +18,7 @@ from kdviz.metrics.uncertainty import simultaneous_level
 from kdviz.narrative.attention.narrative import narrate
 from kdviz.studies.attention.statistics.agreements import Agreements, Series, read_agreements
 from kdviz.studies.attention.statistics.dependence import (
-    auroc,
+    aurocs,
     by_class,
     by_mistakes,
     changes,
@@ -334,8 +334,10 @@ def test_auroc_is_that_of_torchmetrics():
     generator = np.random.default_rng(0)
     for _ in range(5):
         values, truth = generator.integers(0, 30, 200) / 30, generator.random(200) < 0.3
-        assert auroc(values, truth) == pytest.approx(float(binary_auroc(torch.tensor(values), torch.tensor(truth))))
-    assert np.isnan(auroc(np.ones(3), np.zeros(3, bool)))
+        counts = generator.integers(0, 4, (3, 200))
+        resamples = [[torch.tensor(np.repeat(part, count)) for part in (values, truth)] for count in counts]
+        assert aurocs(values, truth, counts) == pytest.approx([float(binary_auroc(*each)) for each in resamples])
+    assert np.isnan(aurocs(np.ones(3), np.zeros(3, bool), np.ones((1, 3), int))).all()
 
 
 def test_agreement_that_predicts_inheritance_is_seen(planted):

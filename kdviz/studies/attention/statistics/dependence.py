@@ -15,6 +15,7 @@ from kdviz.studies.attention.statistics.effects import effect_of, match_training
 from kdviz.studies.attention.statistics.pairs import MAIN_EFFECT
 from kdviz.studies.attention.statistics.uncertainty import Effect, Interval, summarise_effect
 
+_REPLICATES = 1000
 _FEWEST = 8  # images of a training; with fewer no effect is reported
 
 
@@ -172,24 +173,35 @@ def _auroc_effect(pairs: Sequence[Series], wrong: Sequence[np.ndarray], repeats:
     among = np.flatnonzero(np.logical_or.reduce(list(wrong)))
     parts = [(pair.agreement[among], a[among], b[among]) for pair, a, b in zip(pairs, wrong, repeats, strict=True)]
 
-    def by_training(drawn: np.ndarray) -> list[float]:
-        return [
-            auroc(agreement[drawn][is_wrong[drawn]], is_repeated[drawn][is_wrong[drawn]]) - 0.5
-            for agreement, is_wrong, is_repeated in parts
-        ]
+    def by_training(drawn: np.ndarray) -> np.ndarray:
+        counts = np.stack([np.bincount(draw, minlength=len(among)) for draw in drawn])
+        by_part = [aurocs(values, truth, counts * is_wrong) for values, is_wrong, truth in parts]
+        return np.stack(by_part, axis=1) - 0.5
 
-    draws = np.random.default_rng(5).integers(0, len(among), (1000, len(among)))
-    replicates = np.array([by_training(draw) for draw in draws])
-    values = np.array(by_training(np.arange(len(among))))
+    draws = np.random.default_rng(5).integers(0, len(among), (_REPLICATES, len(among)))
+    # In parts, since each holds some numbers for each image.
+    replicates = np.concatenate([by_training(block) for block in np.array_split(draws, 10)])
+    values = by_training(np.arange(len(among))[None])[0]
     return summarise_effect(
         [pair.training_key for pair in pairs], values, replicates[np.isfinite(replicates).all(1)], len(among)
     )
 
 
-def auroc(values: np.ndarray, truth: np.ndarray) -> float:
-    """P(a value where ``truth`` holds is above one where it does not), ties counting half; NaN without both kinds."""
-    others = np.sort(values[~truth])
-    if not truth.any() or not len(others):
-        return float("nan")
-    below = np.searchsorted(others, values[truth], "left") + np.searchsorted(others, values[truth], "right")
-    return float(below.mean() / (2 * len(others)))
+def aurocs(values: np.ndarray, truth: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """P(a value where ``truth`` holds is above one where it does not), ties counting half, in each resample.
+
+    Args:
+        values: (N,).
+        truth: bool (N,).
+        counts: How often each value counts, (resamples, N).
+
+    Returns:
+        (resamples,); NaN where a resample lacks one of both kinds.
+    """
+    order = np.argsort(values[~truth])
+    others, weights = values[~truth][order], counts[:, truth]
+    cumulated = np.pad(np.cumsum(counts[:, ~truth][:, order], axis=1), ((0, 0), (1, 0)))
+    below = cumulated[:, np.searchsorted(others, values[truth], "left")]
+    below += cumulated[:, np.searchsorted(others, values[truth], "right")]
+    with np.errstate(invalid="ignore"):
+        return (weights * below).sum(1) / (2 * cumulated[:, -1] * weights.sum(1))
