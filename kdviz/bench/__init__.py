@@ -5,10 +5,9 @@ measured as people use it, against its targets (app.py).
 """
 
 from kdviz.bench.app import bench_app
-from kdviz.bench.evaluation import bench_evaluate
 from kdviz.bench.rise import bench_rise
 from kdviz.bench.rows import Measurement, about
-from kdviz.bench.study import bench_study
+from kdviz.bench.studies import bench_evaluate, bench_study
 from kdviz.bench.train import bench_train
 
 __all__ = ["Measurement", "about", "bench_app", "bench_evaluate", "bench_rise", "bench_study", "bench_train"]

@@ -12,7 +12,10 @@ from kdviz.bench.app_browser import chromium_path
 from kdviz.bench.app_rows import TargetRow, single_row
 from kdviz.bench.app_server import Server, end_on_sigterm
 from kdviz.bench.strain import strain
+from kdviz.bench.strain.crowd import crowd
 from kdviz.core.errors import SettingError
+
+_HOUR = 3600.0
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,9 @@ class Effort:
         samples: Number of samples of the large experiment.
         computations: Number of computations over which memory is watched.
         masks: Number of masks of each of these.
-        hour: Watch memory for an hour.
+        hour: Watch memory, and let a crowd use the server, for an hour.
+        crowd: Seconds for which a crowd uses the server.
+        pause: Mean seconds for which one of them looks at a view.
         deaths: How often the worker is killed.
         between_deaths: Seconds from one to the next.
     """
@@ -40,12 +45,24 @@ class Effort:
     computations: int = 200
     masks: int = 2000
     hour: bool = False
+    crowd: float = 300.0
+    pause: float = 15.0
     deaths: int = 5
     between_deaths: float = 60.0
 
 
 QUICK = Effort(
-    repeats=3, starts=1, rounds=1, seconds=8, samples=5_000, computations=100, masks=100, deaths=3, between_deaths=3.0
+    repeats=3,
+    starts=1,
+    rounds=1,
+    seconds=8,
+    samples=5_000,
+    computations=100,
+    masks=100,
+    crowd=40.0,
+    pause=5.0,
+    deaths=3,
+    between_deaths=3.0,
 )
 
 
@@ -58,7 +75,7 @@ def bench_app(
         quick: Fewer repeats, and a smaller gallery.
         parts: Names in ``PARTS``; empty: all.
         data: Folder of the official MNIST, for the large gallery; None: shifted copies of the bundled digits.
-        hour: Watch memory for an hour.
+        hour: Watch memory, and let a crowd use the server, for an hour.
 
     Raises:
         SettingError: There is no such part, or no browser.
@@ -135,6 +152,12 @@ def _strain(effort: Effort, data: Path | None) -> Iterator[TargetRow]:
         yield _errors(server, "strain")
 
 
+def _crowd(effort: Effort, data: Path | None) -> Iterator[TargetRow]:
+    with Server() as server:
+        yield from crowd(server, _HOUR if effort.hour else effort.crowd, effort.pause)
+        yield _errors(server, "crowd")
+
+
 def _errors(server: Server, part: str) -> TargetRow:
     """The number of errors: times of failed pages would be meaningless."""
     return single_row(f"errors_{part}", f"errors in the server's log, {part}", server.problems, 0, "")
@@ -150,4 +173,5 @@ PARTS: dict[str, Callable[[Effort, Path | None], Iterator[TargetRow]]] = {
     "sessions": _sessions,
     "memory": _memory,
     "strain": _strain,
+    "crowd": _crowd,
 }

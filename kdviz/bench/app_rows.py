@@ -60,8 +60,11 @@ def single_row(key: str, text: str, value: float, target: float, unit: str, **de
 
 def line(row: TargetRow) -> str:
     """A line of the table for people; a missed target is followed by the parts of the time."""
-    word = {True: "pass", False: "MISS", None: "  - "}[row.passed]
-    text = f"{word}  {_formatted(row.value):>8} {row.unit:3} of {_formatted(row.target):>6}  {row.text}"
+    if math.isinf(row.target):
+        word, limit = "", ""  # nothing is asked of it
+    else:
+        word, limit = {True: "pass", False: "MISS", None: "  - "}[row.passed], f"of {_formatted(row.target):>6}"
+    text = f"{word:4}  {_formatted(row.value):>8} {row.unit:3} {limit:9}  {row.text}"
     details = row.details
     if "median" in details:
         text += f" [median {_formatted(details['median'])}, p95 {_formatted(details['p95'])}, n {details['n']}]"

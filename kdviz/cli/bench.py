@@ -30,9 +30,11 @@ def add(verbs: Any) -> None:
         "--parts",
         metavar="NAME[,NAME]",
         default="",
-        help="app: only these of opening, compare, stop, people, gallery, classes, sessions, memory, strain",
+        help="app: only these of opening, compare, stop, people, gallery, classes, sessions, memory, strain, crowd",
     )
-    parser.add_argument("--hour", action="store_true", help="app: watch the server's memory for an hour")
+    parser.add_argument(
+        "--hour", action="store_true", help="app: watch the server's memory, and let 25 people use it, for an hour each"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of masks and images")
     common(parser)
 
