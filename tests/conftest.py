@@ -46,14 +46,14 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 
 
 def _processes(config: pytest.Config) -> int:
-    """One more than cores, at most four; 0, this one alone, for a single file, as others take seconds to start.
+    """Two more than cores, at most four; 0, this one alone, for a single file, as others take seconds to start.
 
-    One more, since a browser test waits for a third of its time.
+    Two more, since a browser test waits for a third of its time, and the last long files would each wait alone.
     """
     if len(config.args) == 1 and not Path(config.args[0]).is_dir():
         return 0
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores + 1, 4) if cores > 1 else 0
+    return min(cores + 2, 4) if cores > 1 else 0
 
 
 def pytest_collection_finish() -> None:

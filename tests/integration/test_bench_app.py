@@ -26,6 +26,7 @@ from kdviz.bench.app_rows import line as table_line
 from kdviz.bench.app_rows import median, medians, percentile, repeated_row, single_row, slope, time_parts
 from kdviz.bench.app_server import Server
 from kdviz.bench.app_sessions import PageRun, fields, rerun
+from kdviz.bench.strain.crowd import PEOPLE, _growth, crowd
 from kdviz.cli import main
 from kdviz.core.errors import SettingError
 from kdviz.experiment import load_experiment
@@ -68,6 +69,17 @@ def test_steps_make_the_error_large():
     points, blocks = slope(x, stepped, blocks=100), slope(x, stepped)
     assert blocks.error > 2 * points.error
     assert blocks.value == pytest.approx(points.value, rel=0.05)
+
+
+def test_growth_is_judged_once_caches_had_time_to_fill():
+    filling = [(float(second), 100.0 + second) for second in range(0, 900, 10)]
+    level = [(float(second), 1000 + math.sin(12.9898 * second)) for second in range(900, 3600, 10)]
+    still = _growth("", filling + level, 3600.0)
+    assert still.passed
+    assert abs(still.details["mb_per_hour"]) < 2 * still.details["standard_error"] + 1
+    rising = _growth("", [(when, amount + 20 * when / 3600) for when, amount in filling + level], 3600.0)
+    assert not rising.passed
+    assert rising.details["mb_per_hour"] == pytest.approx(still.details["mb_per_hour"] + 20)
 
 
 def test_slope_of_too_little():
@@ -332,17 +344,23 @@ def test_growth_is_what_is_sure(monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_server_bears_each_strain():
+def test_the_server_bears_each_strain_and_a_crowd():
     """Not how fast it is, which depends on the machine: that each strain is there, and that all reruns are answered."""
 
     def measured():
         with Server() as server:
-            rows = {row.key: row for row in strain.strain(server, 1.0, deaths=1, pause=1.0)}
+            people = crowd(server, 6.0, pause=2.0, browsers=1)
+            rows = {row.key: row for row in [*people, *strain.strain(server, 1.0, deaths=1, pause=1.0)]}
             return rows, server.problems
 
     rows, problems = apart(measured)
     strains = {f"strain_{name}" for name in strain.STRAINS}
-    assert rows.keys() == {*strains, "strain_deaths", "strain_lost"}
+    crowds = {f"crowd_{name}" for name in ("rerun", "maps", "load", "growth")}
+    assert rows.keys() == {*strains, *crowds, "strain_deaths", "strain_lost"}
+    assert rows["crowd_rerun"].details["n"] > 0
+    assert rows["crowd_rerun"].details["where"]["people"] >= PEOPLE
+    assert rows["crowd_growth"].details["memory"]
+    assert " of " not in table_line(rows["crowd_load"])  # nothing is asked of it
     assert all(rows[name].details["n"] >= 2 * strain.READERS for name in strains)
     assert rows["strain_deaths"].value < 120
     assert problems == 0
