@@ -355,7 +355,7 @@ def test_the_server_bears_each_strain_and_a_crowd():
 
     rows, problems = apart(measured)
     strains = {f"strain_{name}" for name in strain.STRAINS}
-    crowds = {f"crowd_{name}" for name in ("rerun", "maps", "load", "growth")}
+    crowds = {f"crowd_{name}" for name in ("rerun", "maps", "load", "given_up", "growth")}
     assert rows.keys() == {*strains, *crowds, "strain_deaths", "strain_lost"}
     assert rows["crowd_rerun"].details["n"] > 0
     assert rows["crowd_rerun"].details["where"]["people"] >= PEOPLE

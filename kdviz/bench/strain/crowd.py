@@ -25,8 +25,9 @@ from kdviz.core.errors import KdvizError
 
 PEOPLE, BROWSERS = 25, 3
 _VISITS = 8  # after which a person leaves, and another one comes
-_COMPUTES = 0.3  # share of the views of Compare whose maps nobody has had
+_COMPUTES = 0.2  # share of the views of Compare whose maps nobody has had
 _MASKS = 1000
+_PATIENCE = 240.0  # seconds after which a person gives a page up
 _WARM = 1 / 4  # share of the time in which caches may fill
 _SAMPLING = 10.0  # seconds between two looks at the memory
 _RERUN_MS = 100.0
@@ -46,6 +47,8 @@ _PAGES: dict[str, tuple[dict[str, Any], ...]] = {
 class _Log:
     """What was measured: seconds of runs and of pages in a browser, and (seconds, megabytes) of the memory."""
 
+    given_up: int = 0
+
     reruns: list[float] = field(default_factory=list)
     maps: list[float] = field(default_factory=list)
     loads: list[float] = field(default_factory=list)
@@ -63,7 +66,7 @@ def crowd(server: Server, seconds: float, pause: float, browsers: int = BROWSERS
         browsers: How many of them have a browser.
 
     Raises:
-        KdvizError: A page does not answer.
+        KdvizError: The browser ended.
     """
     log = asyncio.run(_use(server, seconds, pause, browsers))
     among = {"people": log.people, "minutes": seconds / 60}
@@ -72,6 +75,7 @@ def crowd(server: Server, seconds: float, pause: float, browsers: int = BROWSERS
     yield repeated_row("crowd_rerun", text + "a page's rerun", reruns, _RERUN_MS, "ms", judged="p95", where=among)
     yield repeated_row("crowd_maps", text + "maps that nobody had before", log.maps, math.inf, where=among)
     yield repeated_row("crowd_load", text + "a page is loaded and drawn in a browser", log.loads, math.inf, where=among)
+    yield single_row("crowd_given_up", text + "views that never came", log.given_up, 0, "")
     yield _growth(text, log.memory, seconds)
 
 
@@ -118,7 +122,11 @@ async def _sessions(server: Server, number: int, pause: float, end: float, log: 
                 await asyncio.sleep(chance.expovariate(1 / pause))
                 if time.monotonic() >= end:
                     return
-                await _view(session, page, visit, chance, log)
+                try:
+                    await _view(session, page, visit, chance, log)
+                except KdvizError:  # the person leaves, as people do
+                    log.given_up += 1
+                    break
 
 
 async def _view(session: Session, page: str, visit: int, chance: random.Random, log: _Log) -> None:
@@ -131,7 +139,7 @@ async def _view(session: Session, page: str, visit: int, chance: random.Random, 
         return
     start = time.monotonic()
     await session.show({"sample": chance.randrange(5000), "masks": _MASKS, "seed": chance.randrange(10**6)})
-    await session.settle(240)
+    await session.settle(_PATIENCE)
     log.maps.append(time.monotonic() - start)
 
 
@@ -140,7 +148,7 @@ async def _view(session: Session, page: str, visit: int, chance: random.Random, 
 
 async def _browsers(server: Server, number: int, pause: float, end: float, log: _Log) -> None:
     """One person after another in a browser, each with an empty cache and a profile of their own."""
-    from playwright.async_api import Error, async_playwright  # pyright: ignore[reportMissingImports]
+    from playwright.async_api import Error, TimeoutError, async_playwright  # pyright: ignore[reportMissingImports]
 
     chance = random.Random(1000 + number)
     try:
@@ -149,8 +157,11 @@ async def _browsers(server: Server, number: int, pause: float, end: float, log: 
             while time.monotonic() < end:
                 log.people += 1
                 context = await launched.new_context(locale="en-US")
-                context.set_default_timeout(240_000)
-                await _visits(await context.new_page(), server.address, chance, pause, end, log)
+                context.set_default_timeout(1000 * _PATIENCE)
+                try:
+                    await _visits(await context.new_page(), server.address, chance, pause, end, log)
+                except TimeoutError:
+                    log.given_up += 1
                 await context.close()
             await launched.close()
     except Error as error:
