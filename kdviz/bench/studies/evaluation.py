@@ -37,7 +37,7 @@ _MEMORY_PROGRAM = """
 import sys
 from pathlib import Path
 from kdviz.bench.studies.evaluation import memory_of
-print(memory_of(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])))
+print(memory_of(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])))
 """
 
 
