@@ -11,8 +11,8 @@ from kdviz.cli.common.arguments import (
     add_reader_options,
     at_least_one,
     at_least_zero,
+    comma_list,
     common,
-    numbers,
     schedule,
     seeds,
     the_experiment,
@@ -71,7 +71,7 @@ def add(verbs: Any) -> None:
         "that was planted in training; transfer: which layers, confusions and errors of the teacher they have; tree: "
         "soft decision trees of the depths --values, with and without the teacher",
     )
-    parser.add_argument("--values", type=numbers(str), help="of the study (default: those of its table)")
+    parser.add_argument("--values", type=comma_list(str), help="of the study (default: those of its table)")
     parser.add_argument("--seeds", type=seeds, default=[0, 1, 2], help="seeds, with commas between")
     parser.add_argument(
         "--teachers",

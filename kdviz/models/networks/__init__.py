@@ -11,6 +11,7 @@ from kdviz.models.networks.library import (
     import_timm,
     resnet50v2_mxnet,
 )
+from kdviz.models.networks.names import require_network
 from kdviz.models.networks.onnx_content import last_operator, opset_of
 from kdviz.models.networks.onnx_network import OnnxNetwork
 from kdviz.models.networks.paper import LinearHead, PaperCNN, PaperFC, QuickDropout
@@ -49,6 +50,7 @@ __all__ = [
     "networks",
     "opset_of",
     "parameter_count",
+    "require_network",
     "resnet50v2_mxnet",
     "tree_name",
     "tree_on_features",

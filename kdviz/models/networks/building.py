@@ -9,9 +9,9 @@ from typing import Any
 from torch import nn
 
 from kdviz.core.errors import SettingError
-from kdviz.models import transformers_networks  # noqa: F401  it registers its library
 from kdviz.models.narrowed import SHAPES, narrowed
 from kdviz.models.networks.library import check_settings
+from kdviz.models.networks.names import require_network
 from kdviz.models.networks.registry import RENORMALISED, libraries, networks
 from kdviz.models.networks.renormalised import Renormalised
 from kdviz.models.networks.text import first_line
@@ -53,6 +53,7 @@ def build_network(
         whole = build_network(name, classes=classes, channels=channels, size=size, settings=others)
         return narrowed(whole, name, settings[SHAPES])
     checked = check_settings(name, settings)
+    require_network(name)
     library, _, model = name.partition("/")
     if model and library in libraries:
         return libraries[library].build(model, classes, channels, checked)
