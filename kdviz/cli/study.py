@@ -122,7 +122,11 @@ def _add_maps(parser: argparse.ArgumentParser) -> None:
 
 
 def _study(options: argparse.Namespace) -> None:
+    from kdviz.explanation.methods import methods
+
     _check_options(options)
+    for name in options.method or ():
+        _ = methods[name]  # an error before any picture is read
     if options.temperature is None:
         options.temperature = TEMPERATURE if options.study == "tree" else 4.0
     options.images = options.images or (IMAGES if options.study == "shortcuts" else _IMAGES)
