@@ -137,11 +137,11 @@ def test_reliability_stops_early_and_says_so(explain_command, tmp_path, capsys):
     assert main(command) == 0
     captured = capsys.readouterr()
     (said,) = [line for line in captured.err.splitlines() if line.startswith("kdviz: ")]
-    stopped = re.fullmatch(r"kdviz: stopped after (\d+) of 60000 masks \(settled\)", said)
+    stopped = re.fullmatch(r"kdviz: stopped after ([\d,]+) of 60,000 masks \(settled\)", said)
     assert stopped is not None
     models = json.loads(captured.out)["images"][0]["models"]
-    assert {record["masks"] for record in models.values()} == {int(stopped[1])}
-    assert int(stopped[1]) < 60_000
+    assert {record["masks"] for record in models.values()} == {int(stopped[1].replace(",", ""))}
+    assert int(stopped[1].replace(",", "")) < 60_000
     # It looks at whole blocks, and reports all masks: a part of a block more may predict a little less.
     assert all(record["reliability"] > 0.85 for record in models.values())
 
@@ -149,7 +149,7 @@ def test_reliability_stops_early_and_says_so(explain_command, tmp_path, capsys):
 def test_seconds_stop_and_say_so(explain_command, tmp_path, capsys):
     command = [*explain_command, "--masks", "200000", "--seconds", "0.05", "--out", str(tmp_path / "maps.npz")]
     assert main(command) == 0
-    assert re.search(r"kdviz: stopped after \d+ of 200000 masks \(time\)", capsys.readouterr().err)
+    assert re.search(r"kdviz: stopped after [\d,]+ of 200,000 masks \(time\)", capsys.readouterr().err)
 
 
 @pytest.mark.parametrize("method", ["rise", "occlusion"])
@@ -1117,7 +1117,10 @@ def test_data_that_is_not_downloaded(tmp_path, capsys, dataset):
         (["--teacher-weights", "missing.pt"], "Cannot read 'missing.pt'"),
         (["--student-weights", "missing.pt"], "Cannot read 'missing.pt'"),
         (["--teacher-checkpoint", "missing.pt"], "Cannot read 'missing.pt'"),
-        (["--teacher-checkpoint", "x.pt", "--teacher", "paper_cnn,paper_fc"], "--teacher-checkpoint is one trained teacher"),
+        (
+            ["--teacher-checkpoint", "x.pt", "--teacher", "paper_cnn,paper_fc"],
+            "--teacher-checkpoint is one trained teacher",
+        ),
         (["--teacher-logits", "missing.npz"], "not both"),
         (["--pseudo-labels", "1"], "pseudo_labels must be at least 0 and below 1"),
         (["--pseudo-labels", "-0.5"], "pseudo_labels must be at least 0 and below 1"),

@@ -82,9 +82,7 @@ def _uploader(label: str, types: list[str] | None, multiple: Any, about: str) ->
     round_number = st.session_state.setdefault("bring-number", 0)  # a new key empties the uploader
     key = f"bring-{round_number}-{types[0] if types else 'weights'}"
     most = limits.file_megabytes(limits.session_bytes())
-    return st.file_uploader(
-        label, types, accept_multiple_files=multiple, key=key, help=about, max_upload_size=most
-    )
+    return st.file_uploader(label, types, accept_multiple_files=multiple, key=key, help=about, max_upload_size=most)
 
 
 def _receive(files: Sequence[Any], add: Callable[[], session_store.UploadedExperiment]) -> None:

@@ -15,7 +15,8 @@ class Parser(argparse.ArgumentParser):
     """
 
     def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
-        for text in arg_strings:
+        own = arg_strings[:1] if action.nargs == argparse.PARSER else arg_strings  # the others are the command's
+        for text in own:
             if not text.strip():
                 raise argparse.ArgumentError(action, "is given an empty text; leave it away, or give it a value")
         return super()._get_values(action, arg_strings)  # type: ignore[misc]

@@ -100,7 +100,7 @@ class VerbParser(Parser):
         """
         if "--recipe" in self._option_string_actions:
             recipe = _given("recipe", args or ())
-            if recipe:
+            if recipe and recipe.strip():  # an empty one is refused below
                 self.set_defaults(**defaults(self, _without_replaced(read_recipe(recipe), args or ())))
         return super().parse_known_args(args, namespace)
 

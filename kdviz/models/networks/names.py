@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kdviz.core.errors import SettingError, UnknownNameError
+from kdviz.core.errors import Sentence, SettingError, UnknownNameError
 from kdviz.models import transformers_networks  # noqa: F401  it registers its library
 from kdviz.models.networks.registry import LISTED, RENORMALISED, libraries, networks
 
@@ -22,7 +22,7 @@ def require_network(name: str) -> None:
     if member and library in libraries:
         names = libraries[library].names
         if names is not None and member not in names():
-            raise UnknownNameError(f"{library} network", member, names(), LISTED)
+            raise UnknownNameError(Sentence("{library} network", library=library), member, names(), LISTED)
     elif name not in networks:
         known = [*networks, *(f"{library}/NAME" for library in libraries)]
         raise UnknownNameError("network", name, known, LISTED, [*networks, *_in_libraries()])

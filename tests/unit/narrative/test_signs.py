@@ -67,7 +67,8 @@ def test_the_sign_and_the_zeroness_of_an_end_are_kept():
     draw = random.Random(3)
     for _ in range(2000):
         low, high = sorted(draw.choice((-1, 0, 1)) * 10 ** draw.uniform(-11, 2) for _ in range(2))
-        for end, text in zip((low, high), signed_interval((low + high) / 2, low, high, draw.choice((1, 2, 3)))[1:]):
+        texts = signed_interval((low + high) / 2, low, high, draw.choice((1, 2, 3)))
+        for end, text in zip((low, high), texts[1:], strict=True):
             assert (float(text.replace(",", "")) > 0) - (float(text.replace(",", "")) < 0) == (end > 0) - (end < 0)
 
 
