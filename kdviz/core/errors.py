@@ -132,7 +132,10 @@ class UnknownNameError(KdvizError):
         close = nearest(name, suggested or names)
         kind = kind if isinstance(kind, Sentence) else Sentence(kind)
         values: dict[str, Any] = {"kind": kind, "name": name, "known": _known_text(names, close, listed)}
-        if close:
+        if len(close) == 1:
+            template = "Unknown {kind} '{name}'. Did you mean '{closest}'? Known: {known}."
+            super().__init__(template, closest=close[0], **values)
+        elif close:
             template = "Unknown {kind} '{name}'. Did you mean {closest}? Known: {known}."
             super().__init__(template, closest=", ".join(f"'{each}'" for each in close), **values)
         else:

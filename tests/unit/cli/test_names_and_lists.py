@@ -36,9 +36,7 @@ FIRST = {"get": ["mnist"], "train": ["mnist"], "sweep": ["alpha"], "bench": ["ri
 """Positional arguments without which a parser would stop earlier."""
 
 
-@pytest.mark.parametrize(
-    "form", [lambda option: [option, ""], lambda option: [option, "  "], lambda option: [f"{option}="]]
-)
+@pytest.mark.parametrize("form", [("{}", ""), ("{}", "  "), ("{}=",)], ids=str)
 def test_no_option_takes_an_empty_text(capsys, form):
     checked = 0
     for verb, parser in commands().items():
