@@ -10,8 +10,8 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdviz.core.counted import counted
 from kdviz.core.errors import SettingError
+from kdviz.core.texts.counted import counted
 
 if TYPE_CHECKING:
     from kdviz.experiment import Experiment

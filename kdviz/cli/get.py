@@ -6,8 +6,8 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
-from kdviz.core.counted import counted
 from kdviz.core.errors import SettingError
+from kdviz.core.texts.counted import counted
 
 if TYPE_CHECKING:
     from kdviz.experiment import Experiment

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdviz.cli.common.arguments import add_columns, at_least_one, common, set_threads, the_out, verb
-from kdviz.core.counted import counted
 from kdviz.core.errors import SettingError
 from kdviz.core.files import from_home
+from kdviz.core.texts.counted import counted
 
 if TYPE_CHECKING:
     from kdviz.data.labels.class_names import ClassNames

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from kdviz.core.counted import counted
 from kdviz.core.errors import ModelError, SettingError
+from kdviz.core.texts.counted import counted
 from kdviz.data import LabelledImages
 from kdviz.data.doubts import Doubt, answer_doubts, normalisation_doubt, unpredicted, weighed
 from kdviz.data.shortcuts.planting import PlantedShortcut, ShownTo

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from kdviz.core.comma_lists import entries
 from kdviz.core.errors import SettingError
 from kdviz.core.files import MODELS
+from kdviz.core.texts.comma_lists import entries
 from kdviz.core.vocabulary import Split
 
 Written = Callable[[argparse.Namespace], "str | None"]

@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdviz.core.counted import counted
 from kdviz.core.errors import DatasetError, ExperimentError, KdvizError
+from kdviz.core.texts.counted import counted
 
 if TYPE_CHECKING:
     from argparse import Namespace

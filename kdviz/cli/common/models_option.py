@@ -8,9 +8,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from kdviz.core.counted import counted
 from kdviz.core.errors import ExperimentError
 from kdviz.core.files import from_home
+from kdviz.core.texts.counted import counted
 
 CHECKPOINTS = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".onnx", ".tar")
 """Endings of files that may hold a model's weights."""

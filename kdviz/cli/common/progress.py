@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from kdviz.core.counted import counted, duration
+from kdviz.core.texts.counted import counted, duration
 
 if TYPE_CHECKING:
     from kdviz.distill import Stage

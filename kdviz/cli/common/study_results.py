@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from kdviz.core.counted import counted, duration
+from kdviz.core.texts.counted import counted, duration
 
 
 def print_report(experiment: Any, study: str, as_json: bool) -> None:

@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from kdviz.cli.common.arguments import add_experiment, add_reader_options, at_least_one, splits_of, the_out, verb
-from kdviz.core.counted import counted
+from kdviz.core.texts.counted import counted
 
 if TYPE_CHECKING:
     from kdviz.compress.export.contents import Export

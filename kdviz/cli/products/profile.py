@@ -19,8 +19,8 @@ from kdviz.cli.common.arguments import (
     the_experiment,
     verb,
 )
-from kdviz.core.counted import counted
 from kdviz.core.errors import SettingError
+from kdviz.core.texts.counted import counted
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -11,7 +11,7 @@ from kdviz.cli.common.arguments import engine, set_threads, splits_of
 from kdviz.cli.common.progress import show_stages
 from kdviz.cli.common.study_results import print_estimate, print_report
 from kdviz.cli.studies.regions import QUICK_MASKS
-from kdviz.core.counted import counted, duration
+from kdviz.core.texts.counted import counted, duration
 
 if TYPE_CHECKING:
     from kdviz.studies.attention import AttentionStudy, StudyModel

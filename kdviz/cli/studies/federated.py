@@ -22,7 +22,7 @@ from kdviz.cli.common.arguments import (
 from kdviz.cli.common.experiment_pictures import require_trainable
 from kdviz.cli.common.progress import show_stages
 from kdviz.cli.common.training_options import add_recipe, set_usual_loss
-from kdviz.core.counted import counted
+from kdviz.core.texts.counted import counted
 
 
 def add(verbs: Any) -> None:

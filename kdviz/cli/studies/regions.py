@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from kdviz.cli.common.arguments import engine, set_threads
 from kdviz.cli.common.picture_source import picture_source
-from kdviz.core.counted import counted
+from kdviz.core.texts.counted import counted
 
 if TYPE_CHECKING:
     from kdviz.experiment import Experiment

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kdviz.core.comma_lists import entries
 from kdviz.core.errors import DatasetError
 from kdviz.core.files import from_home
+from kdviz.core.texts.comma_lists import entries
 from kdviz.data.labels.imagenet import WNID, synonyms
 from kdviz.data.labels.matching import class_order
 

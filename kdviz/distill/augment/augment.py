@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kdviz.core.comma_lists import entries
 from kdviz.core.errors import SettingError
+from kdviz.core.texts.comma_lists import entries
 from kdviz.distill.augment.drawing import drawing
 from kdviz.distill.augment.registry import augmentations
 

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from kdviz.core.comma_lists import entries
 from kdviz.core.errors import ModelError, Sentence, UnknownNameError
 from kdviz.core.moved import renamed
+from kdviz.core.texts.comma_lists import entries
 from kdviz.distill.objectives.evaluation_mode import evaluating
 from kdviz.distill.objectives.map_layers import TracedModule, last_maps, stage_maps, why_no_maps
 from kdviz.distill.objectives.registry import (

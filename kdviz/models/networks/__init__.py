@@ -1,7 +1,7 @@
 """Architectures by name: the paper's networks, classifiers of torchvision and timm, and ONNX files and functions."""
 
 from kdviz.models.networks.airbench import Airbench, WhiteningConv
-from kdviz.models.networks.building import build_network
+from kdviz.models.networks.building import build_network, require_network
 from kdviz.models.networks.feature_tree import tree_on_features
 from kdviz.models.networks.functions import FunctionNetwork, NumpyNetwork
 from kdviz.models.networks.library import (
@@ -11,7 +11,6 @@ from kdviz.models.networks.library import (
     import_timm,
     resnet50v2_mxnet,
 )
-from kdviz.models.networks.names import require_network
 from kdviz.models.networks.onnx_content import last_operator, opset_of
 from kdviz.models.networks.onnx_network import OnnxNetwork
 from kdviz.models.networks.paper import LinearHead, PaperCNN, PaperFC, QuickDropout

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from kdviz.core.comma_lists import entries
 from kdviz.core.errors import SettingError
 from kdviz.core.language import N_
+from kdviz.core.texts.comma_lists import entries
 
 if TYPE_CHECKING:
     from optuna.trial import Trial

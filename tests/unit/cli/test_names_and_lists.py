@@ -11,8 +11,8 @@ import pytest
 from kdviz.cli import _parser, main
 from kdviz.cli.common.arguments import comma_list, comma_list_or_none, name_or_none, names_or_none
 from kdviz.cli.common.recipe_files import RecipeFile, defaults
-from kdviz.core.comma_lists import entries
 from kdviz.core.errors import KdvizError, SettingError, UnknownNameError, nearest
+from kdviz.core.texts.comma_lists import entries
 from kdviz.distill.augment import Augment
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from kdviz.cli.common.progress import _cost_sentence, measured_text
-from kdviz.core.counted import counted, duration
+from kdviz.core.texts.counted import counted, duration
 from kdviz.distill.training import TrainingProgress
 from kdviz.studies.sweep.runner import Cost
 
