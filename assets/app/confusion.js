@@ -69,6 +69,7 @@ function table(kept, ids, numbered = false) {
   const node = element("table");
   const long = ids.some((id) => data.classes[id].length > 3);
   node.classList.toggle("long", long);
+  node.classList.toggle("upright", long && !numbered); // heads of narrow columns are read from below
   node.setAttribute("aria-label", data.texts.label);
   const head = node.createTHead().insertRow();
   head.append(element("td", "corner", long ? data.texts.corner : ""));
@@ -95,6 +96,7 @@ function heading(kept, label, said, text, scope) {
   const sentence = scope === "row" ? data.texts.row : data.texts.column;
   inside.setAttribute("aria-label", sentence.replace("{name}", () => name));
   inside.title = name;
+  if (inside.firstChild) inside.replaceChildren(element("span", "", text));
   node.append(inside);
   return node;
 }

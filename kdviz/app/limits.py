@@ -34,6 +34,18 @@ def total_bytes() -> int:
     return _megabytes(TOTAL, 2000)
 
 
+def file_megabytes(together: int) -> int:
+    """Megabytes that one file may have, for an uploader and for the text beside it: at least 1.
+
+    Args:
+        together: Bytes that all files may have; Streamlit's own limit of a file, which its server holds to, is often
+            the smaller one, and depends on where the app is started.
+    """
+    import streamlit as st
+
+    return max(1, min(int(st.get_option("server.maxUploadSize")), together // MEGABYTE))
+
+
 def _megabytes(name: str, default: int) -> int:
     text = os.environ.get(name, "").strip() or str(default)
     if not (text.isascii() and text.isdecimal() and len(text) < 9):

@@ -16,6 +16,7 @@ from contextlib import ExitStack
 
 from kdviz import __version__
 from kdviz.cli import app, bench, evaluate, explain, get, import_, list_, recipe, report, study, sweep, train
+from kdviz.cli.common.parser import Parser
 from kdviz.cli.common.recipe_files import VerbParser
 from kdviz.cli.products import compress, export, profile
 from kdviz.cli.studies import federated, incremental, tune
@@ -83,7 +84,7 @@ def _of_the_machine(error: OSError) -> KdvizError:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="kdviz", description="See and measure what knowledge distillation changes in an image classifier."
     )
     parser.add_argument("--version", action="version", version=f"kdviz {__version__}")

@@ -7,7 +7,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from kdviz.cli.common.arguments import at_least_one, common, set_threads, verb
+from kdviz.cli.common.arguments import at_least_one, comma_list, common, set_threads, verb
 
 if TYPE_CHECKING:
     from kdviz.bench import Measurement
@@ -29,7 +29,8 @@ def add(verbs: Any) -> None:
     parser.add_argument(
         "--parts",
         metavar="NAME[,NAME]",
-        default="",
+        type=comma_list(str),
+        default=[],
         help="app: only these of opening, compare, stop, people, gallery, classes, sessions, memory, strain, crowd",
     )
     parser.add_argument(
@@ -57,8 +58,7 @@ def _bench(options: argparse.Namespace) -> None:
     elif options.what == "evaluate":
         measurements = bench_evaluate(device, options.quick, options.seed)
     else:
-        parts = [name.strip() for name in options.parts.split(",") if name.strip()]
-        measurements = bench_app(options.quick, parts, options.data, options.hour)
+        measurements = bench_app(options.quick, options.parts, options.data, options.hour)
     for row in measurements:
         rows.append(row)
         print(_line(row), file=sys.stderr if options.json else sys.stdout, flush=True)  # as they come

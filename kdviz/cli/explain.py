@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdviz.core.errors import SettingError
+from kdviz.core.texts.counted import counted
 
 if TYPE_CHECKING:
     from kdviz.experiment import Experiment
@@ -170,7 +171,10 @@ def _maps(experiment: Experiment, image: str, options: argparse.Namespace) -> di
     for role, reason in state.incompatible.items():
         print(f"kdviz: {role} is left out: {reason}", file=sys.stderr)
     if state.stopped:
-        print(f"kdviz: stopped after {state.n_masks} of {state.total} masks ({state.stopped})", file=sys.stderr)
+        print(
+            f"kdviz: stopped after {state.n_masks:,} of {counted(state.total, 'mask')} ({state.stopped})",
+            file=sys.stderr,
+        )
     maps = state.maps()
     for saliency_map in maps.values():
         for doubt in saliency_map.doubts:
@@ -216,7 +220,8 @@ def _describe_map(role: str, saliency_map: SaliencyMap) -> str:
     predicted = saliency_map.predicted
     answer = f"predicts {saliency_map.classes[predicted]} ({saliency_map.probabilities[predicted]:.1%})"
     reliability = "–" if saliency_map.is_flat else f"{saliency_map.reliability:z.3f}"
-    source = f" from {saliency_map.n_masks} masks, reliability {reliability}" if saliency_map.n_masks else ""
+    masks = counted(saliency_map.n_masks, "mask")
+    source = f" from {masks}, reliability {reliability}" if saliency_map.n_masks else ""
     return f"{role:12} {answer}; map of {saliency_map.classes[saliency_map.target]}{source}"
 
 

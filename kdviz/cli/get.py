@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from kdviz.core.errors import SettingError
+from kdviz.core.texts.counted import counted
 
 if TYPE_CHECKING:
     from kdviz.experiment import Experiment
@@ -70,18 +71,20 @@ def _say(options: argparse.Namespace, experiment: Experiment, pictures: FetchedP
         document |= {"file": str(pictures.path), "fetched": is_new} | ({"exact": pictures.exact} if is_new else {})
         print(json.dumps(document))
         return
-    count = f"{pictures.kept:,} of {pictures.samples:,} {pictures.split} pictures"
+    count = f"{pictures.kept:,} of {counted(pictures.samples, f'{pictures.split} picture')}"
+    verb = "is" if pictures.kept == 1 else "are"
     if not is_new:
-        print(f"{count} are in '{pictures.path}' already.")
+        print(f"{count} {verb} in '{pictures.path}' already.")
         return
-    print(f"{count} are in '{pictures.path}' now; {_exactness(pictures)}")
+    print(f"{count} {verb} in '{pictures.path}' now; {_exactness(pictures)}")
 
 
 def _exactness(pictures: FetchedPictures) -> str:
     if pictures.exact == pictures.kept:
         return "pixel for pixel those on which the models were measured."
-    others = f"{pictures.kept - pictures.exact:,}"
-    return f"{others} differ in some pixels from those on which the models were measured, as copies do."
+    others = pictures.kept - pictures.exact
+    verb = "differs" if others == 1 else "differ"
+    return f"{others:,} {verb} in some pixels from those on which the models were measured, as copies do."
 
 
 def _record(experiment: Experiment, options: argparse.Namespace) -> None:
@@ -101,7 +104,7 @@ def _record(experiment: Experiment, options: argparse.Namespace) -> None:
     source = PictureSource(options.record, samples.split, site, options.megabytes, options.jpeg_quality)
     recorded = record_pictures(experiment, samples, source)
     recorded.write_samples([samples])
-    print(f"The fingerprints of {len(samples):,} {samples.split} pictures are in '{experiment.folder}'.")
+    print(f"The fingerprints of {counted(len(samples), f'{samples.split} picture')} are in '{experiment.folder}'.")
     print(f"Others get the pictures with: kdviz get {experiment.name}; samples.parquet has them: do not pass it on.")
 
 

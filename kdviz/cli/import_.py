@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from kdviz.cli.common.arguments import add_columns, at_least_one, common, set_threads, the_out, verb
 from kdviz.core.errors import SettingError
 from kdviz.core.files import from_home
+from kdviz.core.texts.counted import counted
 
 if TYPE_CHECKING:
     from kdviz.data.labels.class_names import ClassNames
@@ -79,8 +80,9 @@ def _import(options: argparse.Namespace) -> None:
     if options.regions and not options.data:
         options.wrong_usage("argument --regions: needs the pictures, with --data")
     set_threads(options)
+    replaces = require_replaceable(Path(options.out))  # before any picture is read
     plan = plan_of(options)
-    if require_replaceable(plan.out):
+    if replaces:
         print(f"kdviz: '{plan.out}' holds an earlier import, which this one replaces", file=sys.stderr)
     with small_footprint():
         _watch(import_experiment(plan))
@@ -191,7 +193,7 @@ def _add_showcase(experiment: Experiment, device: str) -> None:
 
 
 def _print(experiment: Experiment, records: dict[str, dict[str, Any]]) -> None:
-    print(f"{experiment.folder}: {len(experiment.classes)} classes")
+    print(f"{experiment.folder}: {counted(len(experiment.classes), 'class', 'classes')}")
     print(f"{'role':14} {'network':38} {'from':8} {'accuracy':>9}  input")
     for role, record in records.items():
         accuracy = "" if record["accuracy"] is None else f"{record['accuracy']:.2%}"

@@ -96,8 +96,24 @@ def _datasets() -> dict[str, str]:
 def _networks() -> dict[str, str]:
     from kdviz.models.networks import libraries, networks
 
-    texts = {name: (networks[name].__doc__ or "").strip().partition("\n")[0] for name in networks}
+    texts = {name: _first_line(networks[name]) for name in networks}
     return texts | {f"{name}/NAME": libraries[name].description for name in libraries}
+
+
+def _optimizers() -> dict[str, str]:
+    from kdviz.distill.optimisation import optimizers
+
+    return {name: _first_line(optimizers[name]) for name in optimizers}
+
+
+def _schedules() -> dict[str, str]:
+    from kdviz.distill.optimisation import learning_rate_schedules
+
+    return {name: _first_line(learning_rate_schedules[name]) for name in learning_rate_schedules}
+
+
+def _first_line(described: object) -> str:
+    return (described.__doc__ or "").strip().partition("\n")[0]
 
 
 _KINDS: dict[str, Callable[[], dict[str, str]]] = {
@@ -111,6 +127,8 @@ _KINDS: dict[str, Callable[[], dict[str, str]]] = {
     "shifts": _shifts,
     "shortcuts": _shortcuts,
     "recipes": _recipes,
+    "optimizers": _optimizers,
+    "schedules": _schedules,
 }
 """What can be listed -> its names, each with one line of description."""
 
@@ -118,7 +136,7 @@ _KINDS: dict[str, Callable[[], dict[str, str]]] = {
 def _about_loss(name: str) -> str:
     from kdviz.distill import explanation_losses, feature_losses, losses, teacher_losses
 
-    text = (losses[name].__doc__ or "").strip().partition("\n")[0]
+    text = _first_line(losses[name])
     registries = (
         ("--loss", teacher_losses),
         ("--feature-loss", feature_losses),

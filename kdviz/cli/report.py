@@ -10,7 +10,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from kdviz.cli.common.arguments import add_experiment, numbers, verb
+from kdviz.cli.common.arguments import add_experiment, comma_list, verb
 from kdviz.core.errors import KdvizError
 
 
@@ -23,7 +23,7 @@ def add(verbs: Any) -> None:
     )
     add_experiment(parser)
     parser.add_argument(
-        "--sections", type=numbers(str), default=[], help="with commas between (default: all there are)"
+        "--sections", type=comma_list(str), default=[], help="with commas between (default: all there are)"
     )
     parser.add_argument(
         "--update",

@@ -11,8 +11,8 @@ from kdviz.cli.common.arguments import (
     add_reader_options,
     at_least_one,
     at_least_zero,
+    comma_list,
     common,
-    numbers,
     schedule,
     seeds,
     the_experiment,
@@ -71,7 +71,7 @@ def add(verbs: Any) -> None:
         "that was planted in training; transfer: which layers, confusions and errors of the teacher they have; tree: "
         "soft decision trees of the depths --values, with and without the teacher",
     )
-    parser.add_argument("--values", type=numbers(str), help="of the study (default: those of its table)")
+    parser.add_argument("--values", type=comma_list(str), help="of the study (default: those of its table)")
     parser.add_argument("--seeds", type=seeds, default=[0, 1, 2], help="seeds, with commas between")
     parser.add_argument(
         "--teachers",
@@ -122,7 +122,11 @@ def _add_maps(parser: argparse.ArgumentParser) -> None:
 
 
 def _study(options: argparse.Namespace) -> None:
+    from kdviz.explanation.methods import methods
+
     _check_options(options)
+    for name in options.method or ():
+        _ = methods[name]  # an error before any picture is read
     if options.temperature is None:
         options.temperature = TEMPERATURE if options.study == "tree" else 4.0
     options.images = options.images or (IMAGES if options.study == "shortcuts" else _IMAGES)

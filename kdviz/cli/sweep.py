@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 from kdviz.cli.common.arguments import (
     add_experiment,
     add_reader_options,
+    comma_list,
     common,
     engine,
-    numbers,
     schedule,
     seeds,
     set_threads,
@@ -47,7 +47,7 @@ def add(verbs: Any) -> None:
     add_reader_options(parser)
     parser.add_argument(
         "--values",
-        type=numbers(str),
+        type=comma_list(str),
         help="values, with commas between (default: the study's own); a loss may be followed by one between layers "
         "with its weight: dist + 10 attention_transfer",
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from kdviz.core.errors import SettingError
 from kdviz.core.vocabulary import Split
+from kdviz.data.registry import named_datasets, trainable_names
 
 if TYPE_CHECKING:
     from kdviz.data.registry import DataSet
@@ -19,8 +20,9 @@ from kdviz.cli.common.arguments import (
     LazyText,
     add_reader_options,
     at_least_one,
+    comma_list,
+    comma_list_or_none,
     common,
-    numbers,
     reader_options,
     schedule,
     set_threads,
@@ -29,7 +31,7 @@ from kdviz.cli.common.arguments import (
 )
 from kdviz.cli.common.experiment_pictures import require_replaceable
 from kdviz.cli.common.progress import show_stages
-from kdviz.cli.common.training_inputs import label_budget_of, shortcut_of, teaching_of
+from kdviz.cli.common.training_inputs import label_budget_of, require_names, shortcut_of, teaching_of
 from kdviz.cli.common.training_options import add_loss, add_recipe, recipe
 from kdviz.cli.evaluate import evaluate_on, print_metrics
 from kdviz.cli.studies.shortcuts import shortcut_names
@@ -40,7 +42,11 @@ def add(verbs: Any) -> None:
         verbs, "train", _train, "Train a teacher, a student distilled from it, and the student alone.", writes=the_out
     )
     parser.add_argument(
-        "dataset", metavar="DATASET", nargs="?", choices=_DatasetNames(_listed_names), help=LazyText(_dataset_help)
+        "dataset",
+        metavar="DATASET",
+        nargs="?",
+        choices=_DatasetNames(trainable_names, named_datasets),
+        help=LazyText(_dataset_help),
     )
     parser.add_argument(
         "--recipe",
@@ -74,12 +80,6 @@ class _DatasetNames(LazyNames):
         return super().__contains__(name) or is_in_library(str(name))
 
 
-def _listed_names() -> list[str]:
-    from kdviz.data.registry import libraries, trainable_datasets
-
-    return [*trainable_datasets(), *(f"{library}/NAME" for library in libraries)]
-
-
 def _dataset_help() -> str:
     from kdviz.data.registry import datasets, libraries, trainable_datasets
 
@@ -92,20 +92,25 @@ def _add_teachers(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("networks")
     group.add_argument(
         "--teacher",
-        type=numbers(str),
+        type=comma_list(str),
         help="network of the teacher; several, with commas between, teach together; self: the student's own network",
     )
     group.add_argument("--teacher-epochs", type=at_least_one, help="epochs of the teacher")
     group.add_argument("--teacher-learning-rate", type=float, help="of the teacher (default: --learning-rate)")
     group.add_argument(
-        "--teacher-mixture", "--teacher-mix", type=numbers(float), default=[], help="weights of several teachers"
+        "--teacher-mixture",
+        "--teacher-mix",
+        type=comma_list_or_none(float),
+        default=[],
+        help="weights of several teachers; none: all the same",
     )
     group.add_argument("--student", help="network of both students")
     group.add_argument(
         "--assistants",
-        type=numbers(str),
+        type=comma_list_or_none(str),
         default=[],
-        help="networks between teacher and student, with commas between, each distilled from the one before it",
+        help="networks between teacher and student, with commas between, each distilled from the one before it; none: "
+        "without, unlike a recipe",
     )
     group.add_argument(
         "--generations", metavar="N", type=at_least_one, default=1, help="students distilled one from the other"
@@ -138,7 +143,7 @@ def _add_teachers(parser: argparse.ArgumentParser) -> None:
         "--teacher-pretrained",
         "--teacher-weights",
         metavar="FILE",
-        type=numbers(str),
+        type=comma_list(str),
         help="pretrained weights, with a new head",
     )
     group.add_argument("--student-pretrained", "--student-weights", metavar="FILE", help="the same for the students")
@@ -208,6 +213,7 @@ def _train(options: argparse.Namespace) -> None:
     set_threads(options)
     shortcut_of(options)  # an error before the data are read
     require_replaceable(options.out)
+    require_names(options)
     size = options.size and (options.size, options.size)
     dataset = dataset_for(options.dataset, options.data, size, **reader_options(options))
     defaults = recipe_for(dataset)
@@ -308,7 +314,7 @@ def _sources_of_weights(
     files = options.teacher_pretrained or [None] * len(names)
     if len(files) != len(names):
         raise SettingError(
-            "--teacher-pretrained needs one file for each of {n_names} teacher(s), got {n_files}.",
+            "--teacher-pretrained needs one file a teacher ({n_names}), got {n_files}.",
             n_names=len(names),
             n_files=len(files),
         )

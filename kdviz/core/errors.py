@@ -15,7 +15,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 
@@ -117,25 +117,68 @@ class KdvizError(Exception):
 
 
 class UnknownNameError(KdvizError):
-    """A name is not among the known ones; the text suggests the closest."""
+    """A name is not among the known ones; the text suggests the nearest ones.
 
-    def __init__(self, kind: str, name: str, known: Iterable[str]):
+    Args:
+        kind: What is named.
+        name: The name.
+        known: The names that there are.
+        listed: What ``kdviz list`` is told to list them; empty: it does not.
+        suggested: The names from which the nearest are chosen; empty: the known ones.
+    """
+
+    def __init__(self, kind: str, name: str, known: Iterable[str], listed: str = "", suggested: Sequence[str] = ()):
         names = sorted(known)
-        by_lower_case = {other.lower(): other for other in names}  # cifar10 is CIFAR10
-        close = difflib.get_close_matches(name.lower(), by_lower_case, n=1, cutoff=0.5)
-        listed = ", ".join(names) if names else Sentence("none")
+        close = nearest(name, suggested or names)
         kind = kind if isinstance(kind, Sentence) else Sentence(kind)
-        if close:
+        values: dict[str, Any] = {"kind": kind, "name": name, "known": _known_text(names, close, listed)}
+        if len(close) == 1:
             template = "Unknown {kind} '{name}'. Did you mean '{closest}'? Known: {known}."
-            super().__init__(template, kind=kind, name=name, closest=by_lower_case[close[0]], known=listed)
+            super().__init__(template, closest=close[0], **values)
+        elif close:
+            template = "Unknown {kind} '{name}'. Did you mean {closest}? Known: {known}."
+            super().__init__(template, closest=", ".join(f"'{each}'" for each in close), **values)
         else:
-            super().__init__("Unknown {kind} '{name}'. Known: {known}.", kind=kind, name=name, known=listed)
+            super().__init__("Unknown {kind} '{name}'. Known: {known}.", **values)
         self.kind = kind
         self.name = name
         self.known = names
+        self._more = listed, close
 
-    def __reduce__(self) -> tuple[type[UnknownNameError], tuple[str, str, list[str]]]:
-        return type(self), (self.kind, self.name, self.known)  # an exception is otherwise copied from its text alone
+    def __reduce__(self) -> tuple[type[UnknownNameError], tuple[Any, ...]]:
+        # An exception is otherwise copied from its text alone.
+        return type(self), (self.kind, self.name, self.known, *self._more)
+
+
+_NEAREST = 3  # names that are suggested
+_NAMED = 40  # names that a sentence lists
+
+
+def nearest(name: str, known: Iterable[str]) -> list[str]:
+    """The known names that are most like a mistyped one, the nearest first; few, or none.
+
+    The part after a slash counts alone, too: ``mobilenet_v2`` is near ``torchvision/mobilenet_v2``.
+
+    >>> nearest("cifar10", ["MNIST", "CIFAR10"])
+    ['CIFAR10']
+    """
+    by_form: dict[str, str] = {}
+    for other in known:
+        by_form.setdefault(other.lower(), other)
+        by_form.setdefault(other.lower().rpartition("/")[2], other)
+    matches = difflib.get_close_matches(name.lower(), by_form, n=2 * _NEAREST, cutoff=0.5)
+    ratios = {match: difflib.SequenceMatcher(None, match, name.lower()).ratio() for match in matches}
+    kept = [match for match in matches if ratios[match] > ratios[matches[0]] - 0.15]  # others would only distract
+    return list(dict.fromkeys(by_form[match] for match in kept))[:_NEAREST]
+
+
+def _known_text(names: Sequence[str], close: Sequence[str], listed: str) -> str | Sentence:
+    """The names there are; of very many only some, with how many there are."""
+    text: str | Sentence = ", ".join(names) if names else Sentence("none")
+    if len(names) > _NAMED:
+        some = ", ".join(close or names[:_NAMED])
+        text = Sentence("{some} and others, {count:,} in all", some=some, count=len(names))
+    return Sentence("{names} (all: kdviz list {listed})", names=text, listed=listed) if listed else text
 
 
 class ImageError(KdvizError):

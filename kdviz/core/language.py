@@ -32,6 +32,7 @@ ERRORS = "error"
 
 _LARGEST = 1e15
 _MOST_MORE = 4  # decimals of an interval
+_NOISE = 1e-12  # that of floating-point arithmetic, which is no difference
 _TRANSLATED = ("method", "title")
 """Placeholders of errors whose values are English texts of pages, and are translated, too."""
 
@@ -113,13 +114,24 @@ def signed(value: float, digits: int = 0) -> str:
 
 
 def signed_interval(value: float, low: float, high: float, digits: int) -> tuple[str, str, str]:
-    """A difference and the ends of its interval, formatted as :func:`signed` does, with :func:`interval_digits`."""
+    """A difference and the ends of its interval, formatted as :func:`signed` does, with :func:`interval_digits`.
+
+    An end that is not zero never looks like zero, and so keeps its sign: the interval would else seem to touch zero.
+    """
     shown = interval_digits(low, high, digits)
-    return signed(value, shown), signed(low, shown), signed(high, shown)
+    value_text = _never_zero(value, shown) if low * high > 0 else signed(value, shown)
+    return value_text, _never_zero(low, shown), _never_zero(high, shown)
+
+
+def _never_zero(value: float, digits: int) -> str:
+    """As :func:`signed`; a number that would look like zero is in scientific notation."""
+    text = signed(value, digits)
+    is_hidden = math.isfinite(value) and abs(value) > _NOISE and _is_zero(text)
+    return f"{value:+.0e}" if is_hidden else text
 
 
 def interval_digits(low: float, high: float, digits: int, neutral: float = 0.0) -> int:
-    """The decimals at which an interval that excludes a value does not look as if it touched it.
+    """The decimals at which an interval does not look as if it ended at a value at which it does not end.
 
     Args:
         low, high: The ends of the interval.
@@ -127,11 +139,12 @@ def interval_digits(low: float, high: float, digits: int, neutral: float = 0.0) 
             more keep it from that.
         neutral: The value, such as 0 for a difference and 1 for a ratio.
     """
-    if low <= neutral <= high:
-        return digits
-    end = low if low > neutral else high
-    enough = (more for more in range(digits, digits + _MOST_MORE + 1) if number(end, more) != number(neutral, more))
-    return next(enough, digits)
+    ends = [end for end in (low, high) if math.isfinite(end) and abs(end - neutral) > _NOISE]
+
+    def tells(more: int) -> bool:
+        return all(number(end, more) != number(neutral, more) for end in ends)
+
+    return next(filter(tells, range(digits, digits + _MOST_MORE + 1)), digits)
 
 
 def listed(texts: Iterable[str], separator: str = N_(", ")) -> str:

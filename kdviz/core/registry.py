@@ -29,6 +29,7 @@ class Registry(Generic[Entry]):
             Empty: they are registered by the module that makes the registry.
         one_per_file: Whether each module of ``package`` registers one entry with the module's name, and is imported
             only when that entry is read: names are then known without importing what entries need, such as torch.
+        listed: What ``kdviz list`` is told to list the names; empty: it does not.
 
     >>> colours = Registry[str]("colour")
     >>> colours.add("red", "#f00")
@@ -41,8 +42,8 @@ class Registry(Generic[Entry]):
     kdviz.core.errors.UnknownNameError: Unknown colour 'rde'. Did you mean 'red'? Known: red.
     """
 
-    def __init__(self, kind: str, package: str = "", *, one_per_file: bool = False):
-        self.kind = kind
+    def __init__(self, kind: str, package: str = "", *, one_per_file: bool = False, listed: str = ""):
+        self.kind, self.listed = kind, listed
         self._package, self._one_per_file = package, one_per_file
         self._entries: dict[str, Entry | None] = {}  # None: not imported yet
         self._filled = not package
@@ -87,7 +88,7 @@ class Registry(Generic[Entry]):
         """
         entries = self._read()
         if name not in entries:
-            raise UnknownNameError(self.kind, name, entries)
+            raise UnknownNameError(self.kind, name, entries, self.listed)
         if entries[name] is None:
             importlib.import_module(f"{self._package}.{name}")
         entry = entries[name]

@@ -110,13 +110,18 @@ class DataSetLibrary:
     Attributes:
         description: One line for the user.
         find: The declaration of a data set by its name in the library; it raises an error for any other name.
+        names: The names of its data sets; None: only ``find`` knows them.
     """
 
     description: str
     find: Callable[[str], DataSet]
+    names: Callable[[], Sequence[str]] | None = None
 
 
-datasets: Registry[DataSet] = Registry("data set", "kdviz.data.sets")
+LISTED = "datasets"
+"""What ``kdviz list`` is told to list data sets."""
+
+datasets: Registry[DataSet] = Registry("data set", "kdviz.data.sets", listed=LISTED)
 
 libraries: Registry[DataSetLibrary] = Registry("library of data sets", "kdviz.data.libraries")
 
@@ -138,13 +143,25 @@ def find_dataset(name: str) -> DataSet:
         return libraries[library].find(member)
     entry = datasets.get(name)
     if entry is None or entry.recipe is None:
-        raise UnknownNameError("data set", name, [*trainable_datasets(), *(f"{library}/NAME" for library in libraries)])
+        raise UnknownNameError("data set", name, trainable_names(), LISTED, named_datasets())
     return entry
 
 
 def trainable_datasets() -> list[str]:
     """The names of the data sets that can be trained on, sorted, since a registry's order depends on imports."""
     return sorted(name for name in datasets if datasets[name].recipe is not None)
+
+
+def trainable_names() -> list[str]:
+    """What can be trained on, as it is written: names, and the forms of those of libraries."""
+    return [*trainable_datasets(), *(f"{library}/NAME" for library in libraries)]
+
+
+def named_datasets() -> list[str]:
+    """The names of all that can be trained on, also those of each library that knows its own."""
+    named = {library: libraries[library].names for library in libraries}
+    members = [f"{library}/{name}" for library, names in named.items() if names is not None for name in names()]
+    return [*trainable_datasets(), *members]
 
 
 def bundled_samples(dataset: str) -> LabelledImages | None:

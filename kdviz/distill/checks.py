@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from kdviz.core.errors import ModelError, SettingError
+from kdviz.core.texts.counted import counted
 from kdviz.data import LabelledImages
 from kdviz.data.doubts import Doubt, answer_doubts, normalisation_doubt, unpredicted, weighed
 from kdviz.data.shortcuts.planting import PlantedShortcut, ShownTo
@@ -167,12 +168,13 @@ def check_settings(config: TrainingConfig) -> Iterator[str]:
     if set(alpha.values) == {1} and config.kd_epochs is None:
         yield "alpha is 1: the labels are not used."
     if config.kd_epochs is not None and config.kd_epochs >= config.epochs:
-        yield f"kd_epochs is {config.kd_epochs} of {config.epochs} epochs: the teacher is never left away."
+        epochs = counted(config.epochs, "epoch")
+        yield f"kd_epochs is {config.kd_epochs}, and there is no epoch after {epochs}: the teacher is never left away."
     if config.temperature != TrainingConfig.temperature and "temperature" not in teacher_losses[config.loss].needs:
         yield f"The loss '{config.loss}' has no temperature: {config.temperature} is not used."
     for name, steps in (("alpha", alpha), ("temperature", temperature)):
         if steps.starts and steps.starts[-1] > config.epochs:
-            yield f"{name} changes in epoch {steps.starts[-1]}, but there are only {config.epochs} epochs."
+            yield f"{name} changes in epoch {steps.starts[-1]}, and the training has {counted(config.epochs, 'epoch')}."
 
 
 def check_balance(

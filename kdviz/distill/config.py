@@ -142,7 +142,7 @@ class TrainingConfig:
         if len(self.teacher_mixture) not in (0, count):
             weights = len(self.teacher_mixture)
             raise SettingError(
-                "teacher_mixture needs one value for each of {count} teacher(s), got {weights}.",
+                "teacher_mixture needs one value a teacher ({count}), got {weights}.",
                 count=count,
                 weights=weights,
             )

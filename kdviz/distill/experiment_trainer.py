@@ -41,6 +41,7 @@ from kdviz.distill.training import TrainingProgress, fit
 from kdviz.distill.transfer import Backbone, frozen_backbone
 from kdviz.distill.transfer_sets.making import StudentData, TransferSource, check_transfer_sets, transfer_data
 from kdviz.experiment import Experiment, InputSpec
+from kdviz.experiment.out_folder import require_replaceable
 
 MNIST_INPUT = InputSpec(**mnist.INPUT)
 """Values in [0, 1] as the paper's networks take them, so that 0 is black."""
@@ -111,8 +112,8 @@ def train_experiment(
     teaching = teaching or Teaching()
     check_teaching(teaching, config, teachers, student, teacher_logits, trainer.label_budget, shortcut)
     check_transfer_sets([config.transfer_set], config.transfer_steps, spec)
+    require_replaceable(out)
     fresh = trainer.build_network(student, config, Role.STUDENT)
-    require_writable(out)
 
     # All are built now, so that a mistake in any of them is reported before anything is trained.
     links = chain(teaching, student, config, len(teachers))
@@ -125,6 +126,7 @@ def train_experiment(
         networks = [member.network for member in (*members[:1], *chained)]
         for network, taught in pairwise((*networks, fresh)):
             require_layers(taught, network, spec, config)
+    require_writable(out)  # the last of the checks, so that what is refused leaves no empty folder
     count = 2 if teaching.mutual else len(members) + len(links) + 2
     runs = ExperimentRuns(trainer, experiment, count, of_data(splits), logits=teacher_logits)
     yield from doubt_stages("data", 0, count, runs.doubts)

@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 
     from kdviz.distill.config import TrainingConfig
 
-optimizers: Registry[Callable[[Iterable[Tensor], TrainingConfig, bool], optim.Optimizer]] = Registry("optimizer")
+optimizers: Registry[Callable[[Iterable[Tensor], TrainingConfig, bool], optim.Optimizer]] = Registry(
+    "optimizer", listed="optimizers"
+)
 """``(parameters, config, fused) -> optimizer``; the first line of the docstring describes it in lists."""
 
-learning_rate_schedules: Registry[Callable[[float], float]] = Registry("learning rate schedule")
+learning_rate_schedules: Registry[Callable[[float], float]] = Registry("learning rate schedule", listed="schedules")
 """``position in [0, 1) -> share of the learning rate in [0, 1]``."""
 
 WARM_UP = 0.2

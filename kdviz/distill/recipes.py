@@ -26,7 +26,7 @@ from kdviz.distill.sources import ModelSource, labelled_part
 from kdviz.distill.transfer import HEAD, frozen_backbone, trains_head_only
 from kdviz.experiment import Experiment, InputSpec
 from kdviz.models.checkpoints import download_pretrained, pretrained_input, read_checkpoint
-from kdviz.models.networks import RENORMALISED, are_probabilities
+from kdviz.models.networks import RENORMALISED, are_probabilities, require_network
 
 # data -----------------------------------------------------------------------------------------------------------------
 
@@ -213,11 +213,13 @@ def model_source(
         pretrained: Without a file, begin with ImageNet's weights, which are downloaded.
 
     Raises:
+        UnknownNameError: There is no such network.
         SettingError: Both files are given.
         ModelError: A file cannot be used, or the weights cannot be downloaded.
     """
     if weights and checkpoint:
         raise SettingError("Give a network either pretrained weights or a finished checkpoint, not both.")
+    require_network(network)
     if not weights and not checkpoint and not pretrained:
         return ModelSource(network)
     if checkpoint:

@@ -41,6 +41,8 @@ class TrainingProgress:
         validation_loss: Mean cross entropy on the validation split.
         temperature, alpha: Their values in this epoch; None without a teacher.
         seconds_of_epoch: Duration of this epoch.
+        labelled_by_teacher: Whether the teacher's answers are the labels, as on a transfer set: ``accuracy`` and
+            ``validation_accuracy`` are then the agreement with the teacher.
     """
 
     epoch: int
@@ -56,6 +58,7 @@ class TrainingProgress:
     temperature: float | None = None
     alpha: float | None = None
     seconds_of_epoch: float = 0.0
+    labelled_by_teacher: bool = False
 
     @property
     def ends_epoch(self) -> bool:
@@ -184,6 +187,7 @@ def _steps(
                 validation_loss=float(F.cross_entropy(validation_logits, validation.labels)),
                 temperature=objective.temperature_in(epoch) if distils else None,
                 alpha=config.alpha_in(epoch) if distils else None,
+                labelled_by_teacher=objective.has_teacher and config.has_own_pictures,
             )
         )
         if checkpoint is not None:

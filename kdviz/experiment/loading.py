@@ -108,4 +108,4 @@ def _find(path: Path) -> Path:
         is_folder = False
     if is_folder:
         raise ExperimentError("'{path}' is not an experiment: it has no experiment.json.", path=path)
-    raise UnknownNameError("experiment", str(path), list_experiments())
+    raise UnknownNameError("experiment", str(path), list_experiments(), "experiments")

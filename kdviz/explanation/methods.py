@@ -20,7 +20,7 @@ from kdviz.explanation.captum import (
 )
 from kdviz.explanation.method import Method
 
-methods: Registry[Method] = Registry("method")
+methods: Registry[Method] = Registry("method", listed="methods")
 
 
 def register_method(method: Method) -> Method:

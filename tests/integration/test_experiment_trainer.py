@@ -200,7 +200,7 @@ def test_images_that_a_network_does_not_take(tmp_path, calls, name, size, match)
     ("more", "match"),
     [
         ({"teachers": []}, "There must be a teacher"),
-        ({"config": replace(CONFIG, teacher_mixture=(1.0, 2.0))}, "each of 1 teacher"),
+        ({"config": replace(CONFIG, teacher_mixture=(1.0, 2.0))}, "one value a teacher"),
         ({"config": replace(CONFIG, trainable="some")}, "trainable must be all, head or a number"),
         ({"teacher_config": replace(CONFIG, trainable="some")}, "trainable must be all, head or a number"),
         ({"config": replace(CONFIG, feature_loss="hints", student_layer="conv7")}, "Unknown layer"),
@@ -409,7 +409,7 @@ def test_students_of_logits_alone(splits, tmp_path, calls):
         ({"teachers": [ModelSource(TEACHER)]}, "not both"),
         ({"config": replace(CONFIG, augment="flip")}, "cannot see changed images"),
         ({"config": replace(CONFIG, feature_loss="hints")}, "show its features"),
-        ({"config": replace(CONFIG, teacher_mixture=(1.0, 2.0))}, "each of 1 teacher"),
+        ({"config": replace(CONFIG, teacher_mixture=(1.0, 2.0))}, "one value a teacher"),
         ({"label_budget": LabelBudget(12)}, "cannot label further images"),
         ({"label_budget": LabelBudget(0, 0.5, coloured(6))}, "cannot label further images"),
         ({"teacher_logits": torch.zeros(24, 4)}, "24 training samples of 3 classes"),

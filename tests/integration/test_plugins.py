@@ -133,7 +133,7 @@ def test_what_a_plugin_does_not_have_is_refused_before_a_training(answers, optio
 def test_an_unknown_data_set_is_refused_with_those_that_there_are(answers):
     code, _, errors = answers[UNKNOWN]
     assert code == 2
-    assert "invalid choice: 'shades'" in errors
+    assert "unknown name 'shades'. Did you mean 'test-shades'" in errors
     assert "'test-shades'" in errors
 
 

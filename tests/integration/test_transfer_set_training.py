@@ -10,6 +10,7 @@ from conftest import SMALL
 from PIL import Image
 from sweeps import CONFIG, finish, small_splits
 
+from kdviz.cli.common.progress import measured_text
 from kdviz.core.errors import SettingError
 from kdviz.data.shortcuts.planting import PlantedShortcut
 from kdviz.distill import train_experiment
@@ -54,6 +55,12 @@ def test_the_kd_student_sees_no_picture_and_no_label_of_the_data_set(splits, tea
     assert record["train_samples"] == len(splits["train"])
     assert "transfer_set" not in first.runs["student"].training
     assert {stage.name for stage in stages if stage.progress} == {"kd_student", "student"}
+    ends = {(stage.name, measured_text(stage.progress).rpartition(" ")[0]) for stage in stages if ends_epoch(stage)}
+    assert ends == {("kd_student", "agreement with the teacher"), ("student", "validation")}
+
+
+def ends_epoch(stage):
+    return stage.progress is not None and stage.progress.ends_epoch
 
 
 def test_the_sweep_of_an_experiment_trains_the_same_student(splits, teacher, tmp_path):

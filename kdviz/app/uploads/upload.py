@@ -32,8 +32,9 @@ def show_uploads(opened: OpenExperiment) -> None:
     st.markdown(
         _(
             "For this session only: nobody else sees it, nothing in it is executed, and it is removed from the server "
-            "when you close this tab. Up to {size} MB.",
-            size=number(limits.session_bytes() / 1e6),
+            "when you close this tab. Up to {file} MB a file, {size} MB together.",
+            file=number(limits.file_megabytes(limits.session_bytes())),
+            size=number(limits.session_bytes() / limits.MEGABYTE),
         )
     )
     label = _("Trained models that are no experiment yet: bring their files and pictures")
@@ -80,7 +81,8 @@ def _show_experiment_uploader(kind: str) -> None:
 def _uploader(label: str, types: list[str] | None, multiple: Any, about: str) -> Any:
     round_number = st.session_state.setdefault("bring-number", 0)  # a new key empties the uploader
     key = f"bring-{round_number}-{types[0] if types else 'weights'}"
-    return st.file_uploader(label, types, accept_multiple_files=multiple, key=key, help=about)
+    most = limits.file_megabytes(limits.session_bytes())
+    return st.file_uploader(label, types, accept_multiple_files=multiple, key=key, help=about, max_upload_size=most)
 
 
 def _receive(files: Sequence[Any], add: Callable[[], session_store.UploadedExperiment]) -> None:

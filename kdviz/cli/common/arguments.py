@@ -6,9 +6,11 @@ import argparse
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from kdviz.core.errors import SettingError
 from kdviz.core.files import MODELS
+from kdviz.core.texts.comma_lists import entries
 from kdviz.core.vocabulary import Split
 
 Written = Callable[[argparse.Namespace], "str | None"]
@@ -74,10 +76,15 @@ class LazyText(str):
 
 
 class LazyNames:
-    """Names to choose from, read when a command is parsed or its help is shown."""
+    """Names to choose from, read when a command is parsed or its help is shown.
 
-    def __init__(self, read: Callable[[], Iterable[str]]):
-        self._read = read
+    Args:
+        read: The names.
+        suggested: Those that are suggested in place of a mistyped one; None: the same.
+    """
+
+    def __init__(self, read: Callable[[], Iterable[str]], suggested: Callable[[], Iterable[str]] | None = None):
+        self._read, self.suggested = read, suggested or read
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._read())
@@ -106,17 +113,67 @@ def at_least_zero(text: str) -> int:
     return value
 
 
-def numbers(kind: Callable[[str], Any]) -> Callable[[str], list[Any]]:
+NONE = "none"
+"""What an option is given to take back what a recipe or a data set says, where leaving it empty would be a slip."""
+
+
+Converter = TypeVar("Converter", bound=Callable[[str], Any])
+
+
+def or_none(convert: Converter) -> Converter:
+    """Mark the type of an option that can be taken back, so that a recipe may also leave it empty."""
+    convert.or_none = True  # type: ignore[attr-defined]
+    return convert
+
+
+def comma_list(kind: Callable[[str], Any]) -> Callable[[str], list[Any]]:
+    """The type of an option that is a list with commas between."""
+
     def parse(text: str) -> list[Any]:
-        return [kind(part) for part in text.split(",") if part.strip()]
+        try:
+            parts = entries(text)
+        except SettingError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+        return [kind(part) for part in parts]
 
     parse.__name__ = "list"
     return parse
 
 
+def comma_list_or_none(kind: Callable[[str], Any]) -> Callable[[str], list[Any]]:
+    """As :func:`comma_list`, but ``none`` is the empty list, and so is the empty text of a default or a recipe."""
+    parse_entries = comma_list(kind)
+
+    def parse(text: str) -> list[Any]:
+        return [] if text in (NONE, "") else parse_entries(text)
+
+    parse.__name__ = "list"
+    return or_none(parse)
+
+
+def names(text: str) -> str:
+    """Names with commas between, as a text."""
+    return ",".join(comma_list(str)(text))
+
+
+@or_none
+def names_or_none(text: str) -> str:
+    """Names with commas between, as a text; empty for ``none`` and as a default."""
+    return ",".join(comma_list_or_none(str)(text))
+
+
+@or_none
+def name_or_none(text: str) -> str:
+    """A name; empty for ``none``."""
+    return "" if text == NONE else text
+
+
 def seeds(text: str) -> list[int]:
     """Parse seeds with commas between; a repeated one would count as evidence twice, and stays once."""
-    return list(dict.fromkeys(numbers(int)(text)))
+    return list(dict.fromkeys(comma_list(int)(text)))
+
+
+seeds.__name__ = "list"
 
 
 # Help on the values of --temperature and --alpha; kdviz.distill.schedules, which parses them, imports torch.

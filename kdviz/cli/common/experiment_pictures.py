@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdviz.core.errors import DatasetError, ExperimentError, KdvizError
+from kdviz.core.texts.counted import counted
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -58,10 +59,13 @@ def require_replaceable(out: str) -> None:
     """Check that a training may write into a folder.
 
     Raises:
-        ExperimentError: The folder holds an experiment of imported models, which training would replace.
+        ExperimentError: The folder holds an experiment of imported models, which training would replace, or things
+            that are no experiment.
     """
     from kdviz.experiment import load_experiment
+    from kdviz.experiment.out_folder import require_replaceable as require_experiment_or_nothing
 
+    require_experiment_or_nothing(out)
     try:
         experiment = load_experiment(Path(out).resolve())
     except KdvizError:
@@ -173,5 +177,6 @@ def study_samples(experiment: Experiment, options: Any) -> LabelledImages:
             "Compare shows their maps one by one."
         )
     if stored is not None and len(stored) < options.images and not options.minutes:
-        print(f"kdviz: the {len(stored)} pictures that are kept are studied; more with --data", file=sys.stderr)
+        kept = counted(len(stored), "picture")
+        print(f"kdviz: what is kept is studied, {kept}; more with --data", file=sys.stderr)
     return samples

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from kdviz.core.errors import ExperimentError
 from kdviz.core.files import from_home
+from kdviz.core.texts.counted import counted
 
 CHECKPOINTS = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".onnx", ".tar")
 """Endings of files that may hold a model's weights."""
@@ -49,7 +50,8 @@ def environment_for(path: Path) -> dict[str, str]:
             "There is no experiment in '{path}', and no checkpoint; name a folder of experiments with --models.",
             path=path,
         )
-    what = f"is a checkpoint, '{path}'" if path.is_file() else f"are {_counted(files)} in '{path}'"
+    verb = "is" if len(files) == 1 else "are"
+    what = f"is a checkpoint, '{path}'" if path.is_file() else f"{verb} {counted(len(files), 'checkpoint')} in '{path}'"
     raise ExperimentError(
         "There {what}, but no experiment; make one with: {import_command}",
         what=what,
@@ -79,7 +81,3 @@ def import_command(files: Sequence[Path]) -> str:
             options.remove(option)
             parts.append(f"{option[0]} {shlex.quote(str(file))}")
     return " ".join(["kdviz import --out models/mine --data DIR", *parts, *(["..."] if len(files) > _MOST else [])])
-
-
-def _counted(files: Sequence[Path]) -> str:
-    return "1 checkpoint" if len(files) == 1 else f"{len(files)} checkpoints"

@@ -7,13 +7,16 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+from kdviz.core.texts.counted import counted, duration
+
 if TYPE_CHECKING:
     from kdviz.distill import Stage
+    from kdviz.distill.training import TrainingProgress
     from kdviz.studies.sweep.runner import Cost
 
 
 def show_stages(stages: Iterable[Stage | Cost], warnings: Iterable[str] = ()) -> None:
-    """Show one bar a training, with the loss and the validation accuracy of its last epoch, and each warning once."""
+    """Show one bar a training, with the loss and the validation of its last epoch, and each warning once."""
     with ExitStack() as open_bars:  # a bar that is left open would be drawn again after an error
         _show_bars(stages, warnings, open_bars)
 
@@ -46,13 +49,18 @@ def _show_bars(stages: Iterable[Stage | Cost], warnings: Iterable[str], open_bar
             continue
         bar.update((progress.epoch - 1) * progress.steps + progress.step - bar.n)
         if progress.loss is not None:
-            bar.set_postfix_str(f"loss {progress.loss:.4f}, validation {progress.validation_accuracy:.2%}")
+            bar.set_postfix_str(f"loss {progress.loss:.4f}, {measured_text(progress)}")
+
+
+def measured_text(progress: TrainingProgress) -> str:
+    """What the end of an epoch measured, by its right name: on a transfer set nobody knows the true labels."""
+    name = "agreement with the teacher" if progress.labelled_by_teacher else "validation"
+    return f"{name} {progress.validation_accuracy:.2%}"
 
 
 def _cost_sentence(cost: Any) -> str:
-    minutes = cost.seconds / 60
-    time = f"{minutes:.0f} minutes" if minutes >= 2 else f"{cost.seconds:.0f} seconds"
-    return f"kdviz: {cost.runs} runs, {cost.epochs} epochs: about {time} on this machine"
+    runs, epochs = counted(cost.runs, "run"), counted(cost.epochs, "epoch")
+    return f"kdviz: {runs}, {epochs}: about {duration(cost.seconds)} on this machine"
 
 
 def _warn(warnings: Iterable[str], printed: set[str]) -> None:

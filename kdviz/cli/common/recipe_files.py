@@ -16,14 +16,14 @@ The keys are the long options without their dashes, so that the command's parser
 from __future__ import annotations
 
 import argparse
-import difflib
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from kdviz.core.errors import SettingError, UnknownNameError
+from kdviz.cli.common.parser import Parser
+from kdviz.core.errors import SettingError, UnknownNameError, nearest
 from kdviz.core.files import ASSETS
 
 FOLDER = ASSETS / "recipes"
@@ -65,7 +65,7 @@ def read_recipe(recipe: str) -> RecipeFile:
         return _read(path, recipe)
     names = [each.stem for each in FOLDER.glob("*.toml")]
     if recipe not in names:
-        raise UnknownNameError("recipe", recipe, names)
+        raise UnknownNameError("recipe", recipe, names, listed="recipes")
     return _read(FOLDER / f"{recipe}.toml", recipe)
 
 
@@ -89,7 +89,7 @@ def _read(path: Path, source: str) -> RecipeFile:
     return RecipeFile(source, values, **about)
 
 
-class VerbParser(argparse.ArgumentParser):
+class VerbParser(Parser):
     """A command's parser; with an option ``--recipe`` its defaults are those of the recipe."""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:  # type: ignore[override]
@@ -100,7 +100,7 @@ class VerbParser(argparse.ArgumentParser):
         """
         if "--recipe" in self._option_string_actions:
             recipe = _given("recipe", args or ())
-            if recipe is not None:
+            if recipe and recipe.strip():  # an empty one is refused below
                 self.set_defaults(**defaults(self, _without_replaced(read_recipe(recipe), args or ())))
         return super().parse_known_args(args, namespace)
 
@@ -182,8 +182,8 @@ def defaults(parser: argparse.ArgumentParser, recipe: RecipeFile) -> dict[str, A
 
 
 def _closest(name: str, known: Mapping[str, Any]) -> str:
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f" (did you mean '{close[0]}'?)" if close else ""
+    close = " or ".join(map(repr, nearest(name, known)))
+    return f" (did you mean {close}?)" if close else ""
 
 
 def _converted(action: argparse.Action, value: Any) -> Any:
@@ -201,7 +201,10 @@ def _converted(action: argparse.Action, value: Any) -> Any:
         if not _is_list(action):
             raise TypeError
         value = ",".join(_plain(item) for item in value)
-    converted = convert(_plain(value))
+    text = _plain(value)
+    if not text.strip() and not getattr(action.type, "or_none", False):
+        raise ValueError  # as on the command line
+    converted = convert(text)
     if action.choices is not None and converted not in action.choices:
         raise ValueError
     return converted
@@ -236,7 +239,7 @@ def _expected(action: argparse.Action) -> str:
         return "a table of numbers"
     kinds = {"int": "a whole number", "at_least_one": "a whole number of at least 1", "float": "a number"}
     kind = getattr(action.type, "__name__", "str")
-    return "a list" if kind == "list" else kinds.get(kind, "a text")
+    return "a list, none of whose entries is empty" if kind == "list" else kinds.get(kind, "a text")
 
 
 def _text(value: Any) -> str:

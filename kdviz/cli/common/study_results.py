@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from kdviz.core.texts.counted import counted, duration
+
 
 def print_report(experiment: Any, study: str, as_json: bool) -> None:
     from kdviz.narrative.attention.document import as_json as document
@@ -50,7 +52,8 @@ def _print_faithfulness(rows: list[dict[str, Any]]) -> None:
 
     if not rows:
         return
-    print(f"Better than a blurred picture by, with 95 % intervals over {max(row['images'] for row in rows)} images:")
+    images = counted(max(row["images"] for row in rows), "image")
+    print(f"Better than a blurred picture by, with 95 % intervals over {images}:")
     print(f"{'role':12} {'method':22} {'deletion':>26} {'insertion':>26}")
     for row in rows:
         if row["method"] != TRIVIAL:
@@ -62,5 +65,6 @@ def print_estimate(state: Any, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"images": state.images, "done": state.done, "seconds": round(seconds, 1)}))
         return
-    time = f"{seconds / 60:.0f} minutes" if seconds >= 120 else f"{seconds:.0f} seconds"
-    print(f"{state.images - state.done:.0f} of {state.images} images are left: about {time} on this machine")
+    left = state.images - state.done
+    verb = "is" if round(left) == 1 else "are"
+    print(f"{left:,.0f} of {counted(state.images, 'image')} {verb} left: about {duration(seconds)} on this machine")

@@ -27,6 +27,19 @@ def teaching_of(options: argparse.Namespace, dataset: DataSet, spec: Any, studen
     )
 
 
+def require_names(options: argparse.Namespace) -> None:
+    """Check that the networks that are named are known, before data are read or weights downloaded.
+
+    Raises:
+        UnknownNameError: One is not.
+    """
+    from kdviz.models.networks import require_network
+
+    for name in (*filter(None, [options.student]), *(options.teacher or ()), *options.assistants):
+        if name != "self":
+            require_network(name)
+
+
 def label_budget_of(options: argparse.Namespace, train: Any, spec: Any) -> Any:
     from kdviz.distill.experiment_trainer import LabelBudget
     from kdviz.distill.recipes import read_unlabelled

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from kdviz.data.registry import DataSet, Recipe
     from kdviz.distill import TrainingConfig
 
-from kdviz.cli.common.arguments import LazyText, at_least_one, named_number
+from kdviz.cli.common.arguments import LazyText, at_least_one, name_or_none, named_number, names_or_none
 
 OF_THE_RECIPE = ("learning_rate", "learning_rate_schedule", "optimizer", "weight_decay", "augment", "views")
 
@@ -31,7 +31,11 @@ def add_loss(parser: argparse.ArgumentParser) -> None:
         "--class-weights", choices=["none", "balanced"], default="none", help="balanced: all classes weigh the same"
     )
     parser.add_argument(
-        "--feature-loss", metavar="NAME", default="", help="between layers or explanations: kdviz list losses"
+        "--feature-loss",
+        metavar="NAME",
+        type=name_or_none,
+        default="",
+        help="between layers or explanations: kdviz list losses; none: without, unlike a recipe",
     )
     parser.add_argument("--feature-weight", metavar="W", type=float, default=1.0, help="of that loss")
     parser.add_argument(
@@ -42,8 +46,12 @@ def add_loss(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="an option of that loss; can be given several times",
     )
-    parser.add_argument("--teacher-layer", metavar="NAME", default="", help="that it compares (default: found)")
-    parser.add_argument("--student-layer", metavar="NAME", default="", help="the same of the student")
+    parser.add_argument(
+        "--teacher-layer", metavar="NAME", type=names_or_none, default="", help="that it compares (default: found)"
+    )
+    parser.add_argument(
+        "--student-layer", metavar="NAME", type=names_or_none, default="", help="the same of the student"
+    )
     parser.add_argument("--transfer-set", metavar="NAME|PATH", help=LazyText(_transfer_set_help))
     parser.add_argument(
         "--transfer-steps",
@@ -52,7 +60,12 @@ def add_loss(parser: argparse.ArgumentParser) -> None:
         default=0,
         help="steps in which the generator of a transfer set is trained (default: as many as draw each picture once)",
     )
-    parser.add_argument("--augment", metavar="NAMES", help="of training images: kdviz list augmentations")
+    parser.add_argument(
+        "--augment",
+        metavar="NAMES",
+        type=names_or_none,
+        help="of training images: kdviz list augmentations; none: the images as they are",
+    )
     parser.add_argument(
         "--views",
         metavar="N",

@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from kdviz.cli.common.arguments import add_experiment, add_reader_options, at_least_one, splits_of, the_out, verb
+from kdviz.core.texts.counted import counted
 
 if TYPE_CHECKING:
     from kdviz.compress.export.contents import Export
@@ -95,7 +96,7 @@ def _document(out: str, made: Export) -> dict[str, Any]:
 
 def _print(out: str, made: Export) -> None:
     for file in made.files:
-        accuracy = "" if file.right is None else f", {file.right.mean():.2%} of {made.samples} samples right"
-        others = "" if not file.different else f", {file.different} answers other than in float32"
+        accuracy = "" if file.right is None else f", {file.right.mean():.2%} of {counted(made.samples, 'sample')} right"
+        others = "" if not file.different else f", {counted(file.different, 'answer')} other than in float32"
         print(f"{out}/{file.name}: {file.size / 1e6:.2f} MB{accuracy}{others}")
     print(f"Check it where it is to run: python {out}/check.py")

@@ -6,18 +6,21 @@ import argparse
 import json
 import sys
 from math import isnan
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdviz.cli.common.arguments import (
     add_experiment,
     add_reader_options,
     at_least_one,
+    comma_list,
     common,
-    numbers,
     splits_of,
     the_experiment,
     verb,
 )
+from kdviz.core.errors import SettingError
+from kdviz.core.texts.counted import counted
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -40,7 +43,9 @@ def add(verbs: Any) -> None:
         "--data", metavar="DIR", help="folder of the data; left away, the pictures that are kept or bundled are used"
     )
     add_reader_options(parser)
-    parser.add_argument("--batches", type=numbers(at_least_one), help="pictures in a call (default: 1 and 256, or 8)")
+    parser.add_argument(
+        "--batches", type=comma_list(at_least_one), help="pictures in a call (default: 1 and 256, or 8)"
+    )
     parser.add_argument("--seconds", type=float, default=30.0, help="of measuring times, for each number of threads")
     parser.add_argument(
         "--from",
@@ -52,7 +57,11 @@ def add(verbs: Any) -> None:
     common(parser)
     parser.set_defaults(device="cpu")
     threads = next(action for action in parser._actions if action.dest == "threads")
-    threads.type, threads.default, threads.help = numbers(at_least_one), [1], "CPU threads, one or several, such as 1,2"
+    threads.type, threads.default, threads.help = (
+        comma_list(at_least_one),
+        [1],
+        "CPU threads, one or several, such as 1,2",
+    )
 
 
 def _profile(options: argparse.Namespace) -> None:
@@ -63,6 +72,7 @@ def _profile(options: argparse.Namespace) -> None:
     from kdviz.experiment import load_experiment
 
     experiment = load_experiment(options.experiment)
+    _require_table(options.out)
     if options.times:
         _add_device(experiment, options)
         return
@@ -83,6 +93,12 @@ def _profile(options: argparse.Namespace) -> None:
     assert table is not None
     _write(experiment, _with_devices(experiment, table) if options.out is None else table, options.out)
     _say(experiment, table, options)
+
+
+def _require_table(out: str | None) -> None:
+    """Refuse to replace what is no table, before anything is measured."""
+    if out is not None and Path(out).exists() and Path(out).suffix != ".parquet":
+        raise SettingError("'{out}' is there and no table of kdviz; name a new file with --out.", out=out)
 
 
 def _add_device(experiment: Experiment, options: argparse.Namespace) -> None:
@@ -135,7 +151,7 @@ def _print(report: CostReport) -> None:
     from kdviz.narrative.tradeoffs import findings
 
     for threads in report.thread_counts:
-        print(f"{threads} thread{'s' if threads > 1 else ''}, {report.machine['machine']}")
+        print(f"{counted(threads, 'thread')}, {report.machine['machine']}")
         titles = f"{'parameters':>10} {'MFLOP':>8} {'MB':>7} {'ms':>8} {'ms batch':>9} {'accuracy':>9}"
         print(f"{'role':12} {'form':10} {titles}")
         for entry in report.at(threads).entries:

@@ -11,6 +11,7 @@ from kdviz.cli.common.arguments import engine, set_threads, splits_of
 from kdviz.cli.common.progress import show_stages
 from kdviz.cli.common.study_results import print_estimate, print_report
 from kdviz.cli.studies.regions import QUICK_MASKS
+from kdviz.core.texts.counted import counted, duration
 
 if TYPE_CHECKING:
     from kdviz.studies.attention import AttentionStudy, StudyModel
@@ -38,7 +39,7 @@ def study_attention(options: argparse.Namespace) -> None:
     if options.estimate:
         print_estimate(study.estimate(), options.json)
         return
-    print(f"kdviz: {len(models)} models, maps in {study.store.url}", file=sys.stderr)
+    print(f"kdviz: {counted(len(models), 'model')}, maps in {study.store.url}", file=sys.stderr)
     _show(study.run(engine(options)))
     if options.faithfulness > 0 and options.method == "rise":
         _measure_faithfulness(study, options.faithfulness, options.minutes)
@@ -55,9 +56,10 @@ def _limit(experiment: Any, models: list[StudyModel], available: int, options: a
     spec, classes = experiment.input, len(experiment.classes)
     images = affordable_images(models, spec, classes, options.masks, seconds, options.device)
     options.images = min(images, options.images, available)
+    chosen = f"{options.images:,} of {counted(available, 'image')} with {counted(options.masks, 'mask')}"
     print(
-        f"kdviz: {options.images} of {available} images with {options.masks:,} masks, for about {options.minutes:g} "
-        f"minutes; more with: kdviz study -e {experiment.folder} --study {options.study} --images N",
+        f"kdviz: {chosen}, for about {duration(60 * options.minutes)}; "
+        f"more with: kdviz study -e {experiment.folder} --study {options.study} --images N",
         file=sys.stderr,
     )
 
@@ -129,8 +131,8 @@ def _sweeps(own: Any, seeds: list[int], options: argparse.Namespace) -> list[Any
     runs = teacher_runs(own, options.teachers - 1)
     left = sum(not is_finished(own.store, run) for run in runs)
     if left and options.estimate:
-        who = "1 teacher is" if left == 1 else f"{left} teachers are"
-        print(f"kdviz: {who} to be trained; estimate again then", file=sys.stderr)
+        verb = "is" if left == 1 else "are"
+        print(f"kdviz: {counted(left, 'teacher')} {verb} to be trained; estimate again then", file=sys.stderr)
         return []
     show_stages(train_teachers(own, runs, engine(options), threads=options.threads or 0))
     further = [sweep_of_teacher(own, run, seeds_of_teacher(seeds, number)) for number, run in enumerate(runs, 1)]

@@ -22,6 +22,7 @@ from kdviz.cli.common.arguments import (
 from kdviz.cli.common.experiment_pictures import require_trainable
 from kdviz.cli.common.progress import show_stages
 from kdviz.cli.common.training_options import add_recipe, set_usual_loss
+from kdviz.core.texts.counted import counted
 
 
 def add(verbs: Any) -> None:
@@ -98,7 +99,8 @@ def _print(experiment: Any, report: Any, as_json: bool) -> None:
         document = {"experiment": str(experiment.folder), **finite(asdict(report)), "sentences": sentences}
         print(json.dumps(document, allow_nan=False))
         return
-    print(f"{report.clients} clients, concentration {report.concentration:g}, {report.seeds} seeds")
+    clients, seeds_text = counted(report.clients, "client"), counted(report.seeds, "seed")
+    print(f"{clients}, concentration {report.concentration:g}, {seeds_text}")
     for name in ("fedmd", "alone", "central"):
         print(f"{name:10} {getattr(report, name):>9.2%}")
     print("\n".join(sentences))

@@ -32,9 +32,6 @@ def study_loss_shifts(options: argparse.Namespace) -> None:
     set_threads(options)
     experiment = load_experiment(options.experiment)
     require_trainable(experiment, "study --study loss-shifts")
-    for name in ("severities", "values"):
-        if getattr(options, name) == []:
-            options.wrong_usage(f"argument --{name}: names none")
     severities = options.severities or list(SEVERITIES)
     require_severities(severities)
     splits = splits_of(experiment, options)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from kdviz.cli.common.arguments import engine, set_threads
 from kdviz.cli.common.picture_source import picture_source
+from kdviz.core.texts.counted import counted
 
 if TYPE_CHECKING:
     from kdviz.experiment import Experiment
@@ -115,7 +116,9 @@ def _pictures(experiment: Experiment, options: argparse.Namespace) -> tuple[Regi
     for note in regions.notes:
         print(f"kdviz: {note}", file=sys.stderr)
     if pictures.empty:
-        print(f"kdviz: {pictures.empty} regions are empty in what the models see, and left out", file=sys.stderr)
+        verb = "is" if pictures.empty == 1 else "are"
+        regions_text = counted(pictures.empty, "region")
+        print(f"kdviz: {regions_text} {verb} empty in what the models see, and left out", file=sys.stderr)
     about = {"of": len(source.names), "missing": regions.missing, "unknown": len(regions.unknown)}
     return pictures, {**about, "empty": pictures.empty, "seed": options.seed}
 

@@ -7,7 +7,7 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-from kdviz.cli.common.arguments import numbers, set_threads
+from kdviz.cli.common.arguments import comma_list, set_threads
 from kdviz.cli.common.picture_source import random_pictures
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def add_shifts(parser: argparse.ArgumentParser) -> None:
     """The options of the study of shifts."""
     group = parser.add_argument_group("shifts")
-    group.add_argument("--severities", metavar="S,S", type=numbers(int), help="from 1 to 5 (default: all of them)")
+    group.add_argument("--severities", metavar="S,S", type=comma_list(int), help="from 1 to 5 (default: all of them)")
     group.add_argument(
         "--null",
         metavar="DIR",
@@ -38,9 +38,6 @@ def study_shifts(options: argparse.Namespace) -> None:
 
     set_threads(options)
     experiment = load_experiment(options.experiment)
-    for name in ("severities", "values"):
-        if getattr(options, name) == []:
-            options.wrong_usage(f"argument --{name}: names none")
     severities = options.severities or list(SEVERITIES)
     for name in options.values or ():  # before any picture is read
         _ = shifts[name]

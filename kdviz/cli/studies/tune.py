@@ -11,9 +11,10 @@ from kdviz.cli.common.arguments import (
     add_experiment,
     add_reader_options,
     at_least_one,
+    comma_list,
     common,
     engine,
-    numbers,
+    names,
     seeds,
     set_threads,
     splits_of,
@@ -53,7 +54,7 @@ def add(verbs: Any) -> None:
     )
     parser.add_argument(
         "--objectives",
-        type=numbers(str),
+        type=comma_list(str),
         default=["accuracy"],
         help="accuracy first, by which the winner is chosen; then any of operations, agreement (of maps with the "
         "teacher's) and inherited (errors)",
@@ -108,6 +109,7 @@ def _add_ranges(parser: argparse.ArgumentParser) -> None:
         "--losses",
         dest="range_kd_loss",
         metavar="NAMES",
+        type=names,
         help="with commas between; default: soft_targets,decoupled,dist",
     )
     group.add_argument(

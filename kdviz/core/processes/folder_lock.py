@@ -33,6 +33,7 @@ def writing(folder: str | Path, command: str) -> Iterator[None]:
     """Be the only one who writes a folder, which need not exist yet; readers are not hindered.
 
     What a killed process has left half-written there is removed, and a folder that it was just replacing is restored.
+    Where nothing was written in the end, no new folder stays.
     Where no lock can be made, such as in a read-only folder, there is none: what is written will say why not.
 
     Args:
@@ -46,6 +47,25 @@ def writing(folder: str | Path, command: str) -> Iterator[None]:
         folder = Path(folder).resolve()
     except (OSError, RuntimeError) as error:
         raise KdvizError("'{path}' is a link that leads nowhere.", path=folder) from error
+    missing = [each for each in (folder, *folder.parents) if not _exists(each)]
+    try:
+        with _lock_held(folder, command):
+            yield
+    finally:
+        for each in missing:
+            with suppress(OSError):  # it is not empty, or was never made
+                each.rmdir()
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # not a possible name, or a folder that cannot be looked into
+        return True
+
+
+@contextmanager
+def _lock_held(folder: Path, command: str) -> Iterator[None]:
     path = _place_of(folder)
     file = None if path is None else _locked(path)
     if path is None or file is None:

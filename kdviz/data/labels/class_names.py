@@ -13,6 +13,7 @@ from typing import Any
 
 from kdviz.core.errors import DatasetError
 from kdviz.core.files import from_home
+from kdviz.core.texts.comma_lists import entries
 from kdviz.data.labels.imagenet import WNID, synonyms
 from kdviz.data.labels.matching import class_order
 
@@ -53,6 +54,7 @@ def read_classes(source: str | Path | Sequence[str]) -> ClassNames:
 
     Raises:
         DatasetError: The file cannot be read or holds something else, or there are fewer than two names.
+        SettingError: An entry of a text with commas is empty.
     """
     if not isinstance(source, (str, Path)):
         return _validated(ClassNames(tuple(str(name) for name in source)), "The list of classes")
@@ -65,7 +67,7 @@ def read_classes(source: str | Path | Sequence[str]) -> ClassNames:
             "with commas between them.",
             source=source,
         )
-    return _validated(ClassNames(synonyms(source)), f"'{source}'")
+    return _validated(ClassNames(tuple(entries(source))), f"'{source}'")
 
 
 # reading --------------------------------------------------------------------------------------------------------------

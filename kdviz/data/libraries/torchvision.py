@@ -12,10 +12,18 @@ def find(name: str) -> DataSet:
     return torchvision_dataset(name)
 
 
+def names() -> list[str]:
+    """The names of torchvision's data sets for classification."""
+    from kdviz.data.readers.torchvision_sets import classification_sets
+
+    return list(classification_sets())
+
+
 libraries.add(
     "torchvision",
     DataSetLibrary(
         "Any classification data set of torchvision, such as CIFAR10, FashionMNIST or Flowers102.",
         find,
+        names,
     ),
 )

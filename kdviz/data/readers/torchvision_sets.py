@@ -17,7 +17,7 @@ from kdviz.core.files import from_home
 from kdviz.core.vocabulary import Split
 from kdviz.data.readers.labelled_pictures import Label, LabelledPictures, PicturePart
 from kdviz.data.readers.usual_training import declaration_for
-from kdviz.data.registry import TRANSFER, DataSet
+from kdviz.data.registry import LISTED, TRANSFER, DataSet
 from kdviz.data.samples import LabelledImages
 
 _FIXED: dict[str, dict[str, Any]] = {"EMNIST": {"split": "balanced"}}
@@ -157,7 +157,7 @@ def _class_of(name: str) -> type:
         raise DatasetError("torchvision's {name} reads any folder; train on it with: kdviz train folder", name=name)
     if name in _all_sets():
         raise _not_for_classification(name)
-    raise UnknownNameError("torchvision data set", name, known)
+    raise UnknownNameError("torchvision data set", name, known, LISTED)
 
 
 def _not_for_classification(name: str) -> DatasetError:

@@ -40,7 +40,7 @@ class Shift:
         return (self.change.__doc__ or "").partition("\n")[0]
 
 
-shifts: Registry[Shift] = Registry("shift", "kdviz.data.shifts.kinds", one_per_file=True)
+shifts: Registry[Shift] = Registry("shift", "kdviz.data.shifts.kinds", one_per_file=True, listed="shifts")
 """The shifts of pictures."""
 
 

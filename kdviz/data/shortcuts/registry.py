@@ -48,7 +48,9 @@ class Shortcut:
         return (self.draw.__doc__ or "").partition("\n")[0]
 
 
-shortcuts: Registry[Shortcut] = Registry("shortcut", "kdviz.data.shortcuts.kinds", one_per_file=True)
+shortcuts: Registry[Shortcut] = Registry(
+    "shortcut", "kdviz.data.shortcuts.kinds", one_per_file=True, listed="shortcuts"
+)
 """The shortcuts that can be planted."""
 
 

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kdviz.core.errors import SettingError
+from kdviz.core.texts.comma_lists import entries
 from kdviz.distill.augment.drawing import drawing
 from kdviz.distill.augment.registry import augmentations
 
@@ -37,11 +38,11 @@ class Augment:
 
     Raises:
         UnknownNameError: No such augmentation.
-        SettingError: One is named twice.
+        SettingError: One is named twice, or the list has an empty entry.
     """
 
     def __init__(self, names: str, classes: int):
-        self.names = tuple(name.strip() for name in names.split(",") if name.strip())
+        self.names = tuple(entries(names)) if names else ()
         self.classes = classes
         if len(set(self.names)) < len(self.names):
             raise SettingError("An augmentation is named twice in '{names}'.", names=names)

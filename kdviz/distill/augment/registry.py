@@ -34,7 +34,9 @@ class Augmentation:
         return (self.function.__doc__ or "").partition("\n")[0]
 
 
-augmentations: Registry[Augmentation] = Registry("augmentation", "kdviz.distill.augment.changes", one_per_file=True)
+augmentations: Registry[Augmentation] = Registry(
+    "augmentation", "kdviz.distill.augment.changes", one_per_file=True, listed="augmentations"
+)
 """The augmentations of training images."""
 
 

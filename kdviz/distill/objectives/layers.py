@@ -17,6 +17,7 @@ from torch.utils.hooks import RemovableHandle
 
 from kdviz.core.errors import ModelError, Sentence, UnknownNameError
 from kdviz.core.moved import renamed
+from kdviz.core.texts.comma_lists import entries
 from kdviz.distill.objectives.evaluation_mode import evaluating
 from kdviz.distill.objectives.map_layers import TracedModule, last_maps, stage_maps, why_no_maps
 from kdviz.distill.objectives.registry import (
@@ -314,7 +315,7 @@ def _candidates(network: nn.Module, sample_input: Tensor, layer: str) -> dict[st
         layers = default_layers(network, sample_input)
         maps = {MAPS: layers.maps, STAGES: ",".join(layers.stages)} if layers.maps else {}
         return {VECTORS: layers.vectors} | maps
-    names = layer.split(",")
+    names = entries(layer)
     with FeatureHook(network, names) as hook, torch.no_grad(), evaluating(network):
         network(sample_input[:2])
         outputs = hook.take()

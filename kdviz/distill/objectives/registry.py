@@ -157,21 +157,24 @@ class ExplanationLoss:
 GENERAL = ("cross_entropy", "label_smoothing", "several_teachers", "distillation")
 """Names of the losses of neither kind, which :mod:`kdviz.distill.objectives.losses` registers with torch."""
 
-losses: Registry[Callable[..., Tensor]] = Registry("loss")
+LISTED = "losses"
+"""What ``kdviz list`` is told to list losses."""
+
+losses: Registry[Callable[..., Tensor]] = Registry("loss", listed=LISTED)
 """All losses, as pure functions."""
 
 teacher_losses: Registry[TeacherLoss] = Registry(
-    "distillation loss", "kdviz.distill.objectives.against_teacher", one_per_file=True
+    "distillation loss", "kdviz.distill.objectives.against_teacher", one_per_file=True, listed=LISTED
 )
 """The losses against a teacher's logits."""
 
 feature_losses: Registry[FeatureLoss] = Registry(
-    "feature loss", "kdviz.distill.objectives.between_features", one_per_file=True
+    "feature loss", "kdviz.distill.objectives.between_features", one_per_file=True, listed=LISTED
 )
 """The losses between layers of the student and the teacher."""
 
 explanation_losses: Registry[ExplanationLoss] = Registry(
-    "explanation loss", "kdviz.distill.objectives.between_explanations", one_per_file=True
+    "explanation loss", "kdviz.distill.objectives.between_explanations", one_per_file=True, listed=LISTED
 )
 """The losses between explanations of the student and the teacher."""
 
@@ -184,7 +187,7 @@ def network_loss(name: str) -> FeatureLoss | ExplanationLoss:
     """
     entry = explanation_losses.get(name)
     if entry is None and name not in feature_losses:
-        raise UnknownNameError(losses.kind, name, [*feature_losses, *explanation_losses])
+        raise UnknownNameError(losses.kind, name, [*feature_losses, *explanation_losses], LISTED)
     return feature_losses[name] if entry is None else entry
 
 

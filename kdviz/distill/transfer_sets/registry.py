@@ -73,7 +73,9 @@ class TransferSet:
         return (self.make.__doc__ or "").partition("\n")[0]
 
 
-transfer_sets: Registry[TransferSet] = Registry("transfer set", "kdviz.distill.transfer_sets.sets", one_per_file=True)
+transfer_sets: Registry[TransferSet] = Registry(
+    "transfer set", "kdviz.distill.transfer_sets.sets", one_per_file=True, listed="transfer-sets"
+)
 """What a student can be distilled on beside the training pictures themselves."""
 
 
@@ -108,7 +110,7 @@ def check_transfer_set(name: str) -> None:
         return
     if len(Path(name).parts) > 1 or Path(name).suffix:
         raise SettingError("The transfer set '{path}' is not there: no folder and no picture has this path.", path=name)
-    raise UnknownNameError("transfer set", name, transfer_set_names())
+    raise UnknownNameError("transfer set", name, transfer_set_names(), transfer_sets.listed)
 
 
 def check_transfer_steps(names: Sequence[str], steps: int) -> None:

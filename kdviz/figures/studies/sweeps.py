@@ -37,6 +37,7 @@ MARKERS = {"square": "s", "circle": "o", "diamond": "D", "triangle-up": "^", "cr
 _DASHES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
 
 _HEIGHT = 440  # pixels
+_MOST_NUMBERS = 12  # that an axis names; on a narrow page more would run into each other
 _PIXELS_OF_LETTER = 7
 _FEW_LETTERS = 12  # of a value, for which that height has room
 _LETTERS_IN_A_ROW = 80  # of all values together, which fit side by side into a file
@@ -61,9 +62,10 @@ def against_value(points: Sequence[Point], study: Study, figure: Figure, split: 
     for role, line in _lines(points).items():
         _line(chart, role, line, study, figure)
     values = _values(points)
+    named = _named(values)
     ticks: dict[str, Any] = {
-        "tickvals": [_x_value(value) for value in values],
-        "ticktext": [_tick_text(value).replace("\n", "<br>") for value in values],
+        "tickvals": [_x_value(value) for value in named],
+        "ticktext": [_tick_text(value).replace("\n", "<br>") for value in named],
     }
     kind = "category" if _is_category(values) else "log" if study.column in _LOG else "linear"
     chart.update_xaxes(title=_(_AXES[study.column]), showgrid=False, zeroline=False, type=kind, **ticks)
@@ -156,8 +158,9 @@ def _draw_against_value(points: Sequence[Point], study: Study, figure: Figure, s
         style = {"marker": MARKERS[role_symbol(role)], "markersize": 4, "fillstyle": "none", "linestyle": "none"}
         axis.plot(*zip(*seeds, strict=True), color=role_colour(role), **style)
     axis.set_xscale("log" if study.column in _LOG else "linear")
-    axis.set_xticks(range(len(values)) if category else values, [_tick_text(value) for value in values])
-    if sum(map(len, map(_tick_text, values))) > _LETTERS_IN_A_ROW:
+    named = _named(values)
+    axis.set_xticks(range(len(values)) if category else named, [_tick_text(value) for value in named])
+    if sum(map(len, map(_tick_text, named))) > _LETTERS_IN_A_ROW:
         axis.tick_params(axis="x", rotation=90)
     axis.minorticks_off()
     axis.yaxis.set_major_formatter(lambda value, _position: figure.text(value))
@@ -187,6 +190,11 @@ def _lines(points: Sequence[Point]) -> dict[str, list[Point]]:
 
 def _values(points: Sequence[Point]) -> list[Any]:
     return sorted({point.value for point in points if point.value is not None})
+
+
+def _named(values: Sequence[Any]) -> list[Any]:
+    """The values that an axis names: all names, and of many numbers every second, third... from the first on."""
+    return list(values) if _is_category(values) else list(values[:: max(1, -(-len(values) // _MOST_NUMBERS))])
 
 
 def _is_category(values: Sequence[Any]) -> bool:

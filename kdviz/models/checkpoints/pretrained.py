@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from kdviz.core.errors import ModelError, SettingError, UnknownNameError
-from kdviz.models.networks import RENORMALISED, import_timm
+from kdviz.core.errors import ModelError, SettingError
+from kdviz.models.networks import RENORMALISED, import_timm, require_network
 
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
@@ -78,16 +78,13 @@ def download_pretrained(name: str) -> dict[str, Tensor]:
 def _torchvision_weights(model: str) -> Any:
     from torchvision import models
 
-    names = models.list_models(module=models)
-    if model not in names:
-        raise UnknownNameError("torchvision network", model, names)
+    require_network(f"torchvision/{model}")
     return models.get_model_weights(model).DEFAULT  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _timm_settings(model: str) -> Any:
     timm = import_timm(f"timm/{model}")
-    if model not in timm.list_models():
-        raise UnknownNameError("timm network", model, timm.list_models())
+    require_network(f"timm/{model}")
     settings = timm.get_pretrained_cfg(model)
     if settings is None or not settings.has_weights:
         raise SettingError(

@@ -1,7 +1,7 @@
 """Architectures by name: the paper's networks, classifiers of torchvision and timm, and ONNX files and functions."""
 
 from kdviz.models.networks.airbench import Airbench, WhiteningConv
-from kdviz.models.networks.building import build_network
+from kdviz.models.networks.building import build_network, require_network
 from kdviz.models.networks.feature_tree import tree_on_features
 from kdviz.models.networks.functions import FunctionNetwork, NumpyNetwork
 from kdviz.models.networks.library import (
@@ -49,6 +49,7 @@ __all__ = [
     "networks",
     "opset_of",
     "parameter_count",
+    "require_network",
     "resnet50v2_mxnet",
     "tree_name",
     "tree_on_features",

@@ -8,11 +8,11 @@ from typing import Any
 
 from torch import nn
 
-from kdviz.core.errors import SettingError
+from kdviz.core.errors import Sentence, SettingError, UnknownNameError
 from kdviz.models import transformers_networks  # noqa: F401  it registers its library
 from kdviz.models.narrowed import SHAPES, narrowed
 from kdviz.models.networks.library import check_settings
-from kdviz.models.networks.registry import RENORMALISED, libraries, networks
+from kdviz.models.networks.registry import LISTED, RENORMALISED, libraries, networks
 from kdviz.models.networks.renormalised import Renormalised
 from kdviz.models.networks.text import first_line
 
@@ -53,6 +53,7 @@ def build_network(
         whole = build_network(name, classes=classes, channels=channels, size=size, settings=others)
         return narrowed(whole, name, settings[SHAPES])
     checked = check_settings(name, settings)
+    require_network(name)
     library, _, model = name.partition("/")
     if model and library in libraries:
         return libraries[library].build(model, classes, channels, checked)
@@ -65,3 +66,36 @@ def build_network(
             arguments=", ".join(f"{key}={value}" for key, value in checked.items()) or "its own settings",
             reason=first_line(error),
         ) from error
+
+
+def require_network(name: str) -> None:
+    """Check that there is a network of this name.
+
+    Args:
+        name: See :func:`kdviz.models.networks.build_network`.
+
+    Raises:
+        UnknownNameError: There is none; the text suggests the nearest, those of the libraries among them.
+        SettingError: Its library is not installed.
+    """
+    name = name.removesuffix(RENORMALISED)
+    library, _, member = name.partition("/")
+    if member and library in libraries:
+        names = libraries[library].names
+        if names is not None and member not in names():
+            raise UnknownNameError(Sentence("{library} network", library=library), member, names(), LISTED)
+    elif name not in networks:
+        known = [*networks, *(f"{library}/NAME" for library in libraries)]
+        raise UnknownNameError("network", name, known, LISTED, [*networks, *_in_libraries()])
+
+
+def _in_libraries() -> list[str]:
+    """``LIBRARY/NAME`` of all networks of the libraries that are installed."""
+    found = []
+    for library in libraries:
+        names = libraries[library].names
+        try:
+            found += [f"{library}/{name}" for name in (names() if names is not None else ())]
+        except SettingError:  # it is not installed, and has no name to suggest
+            continue
+    return found

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from kdviz.core.errors import SettingError, UnknownNameError
+from kdviz.core.errors import SettingError
 from kdviz.models.networks.registry import NetworkLibrary, libraries, networks
 from kdviz.models.networks.text import first_line
 
@@ -114,9 +114,6 @@ def torchvision_network(name: str, classes: int, channels: int, settings: dict[s
     """A classifier of torchvision, with fresh weights."""
     from torchvision import models
 
-    names = models.list_models(module=models)
-    if name not in names:
-        raise UnknownNameError("torchvision network", name, names)
     in_channels = settings.pop("in_chans", 3)
     if channels != in_channels:
         if in_channels == 3:
@@ -134,8 +131,6 @@ def torchvision_network(name: str, classes: int, channels: int, settings: dict[s
 def timm_network(name: str, classes: int, channels: int, settings: dict[str, Any]) -> nn.Module:
     """A classifier of timm, with fresh weights."""
     timm = import_timm(f"timm/{name}")
-    if name not in timm.list_models():
-        raise UnknownNameError("timm network", name, timm.list_models())
     arguments = {"pretrained": False, "num_classes": classes, "in_chans": channels}
     return _build(timm.create_model, f"timm/{name}", arguments, settings)
 
@@ -189,7 +184,26 @@ def import_timm(network: str) -> Any:
     return timm
 
 
+def torchvision_names() -> list[str]:
+    """The names of torchvision's classifiers."""
+    from torchvision import models
+
+    return models.list_models(module=models)
+
+
+def timm_names() -> list[str]:
+    """The names of timm's networks.
+
+    Raises:
+        SettingError: timm is not installed.
+    """
+    return import_timm("timm/NAME").list_models()
+
+
 libraries.add(
-    "torchvision", NetworkLibrary("Any classifier of torchvision.", torchvision_network, TORCHVISION_SETTINGS)
+    "torchvision",
+    NetworkLibrary(
+        "Any classifier of torchvision.", torchvision_network, TORCHVISION_SETTINGS, names=torchvision_names
+    ),
 )
-libraries.add("timm", NetworkLibrary("Any classifier of timm.", timm_network, TIMM_SETTINGS))
+libraries.add("timm", NetworkLibrary("Any classifier of timm.", timm_network, TIMM_SETTINGS, names=timm_names))

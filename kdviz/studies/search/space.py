@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from kdviz.core.errors import SettingError
 from kdviz.core.language import N_
+from kdviz.core.texts.comma_lists import entries
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
@@ -70,8 +71,7 @@ class Parameter:
         if self.name == LOSS:
             from kdviz.studies.sweep.loss_values import parse_loss
 
-            names = dict.fromkeys(str(parse_loss(part)) for part in text.split(",") if part.strip())
-            return replace(self, choices=self._some(tuple(names), text))
+            return replace(self, choices=tuple(dict.fromkeys(str(parse_loss(part)) for part in entries(text))))
         low, colon, high = text.partition(":")
         try:
             ends = float(low), float(high if colon else low)
@@ -81,11 +81,6 @@ class Parameter:
         if not fits or ends[0] > ends[1]:
             raise self._refused(text)
         return replace(self, low=ends[0], high=ends[1])
-
-    def _some(self, names: tuple[str, ...], text: str) -> tuple[str, ...]:
-        if not names:
-            raise self._refused(text)
-        return names
 
     def _refused(self, text: str) -> SettingError:
         return SettingError(

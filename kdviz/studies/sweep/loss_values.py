@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from kdviz.core.errors import SettingError, UnknownNameError
-from kdviz.distill.objectives.registry import explanation_losses, feature_losses, network_loss, teacher_losses
+from kdviz.distill.objectives.registry import explanation_losses, feature_losses, losses, network_loss, teacher_losses
 
 if TYPE_CHECKING:
     from kdviz.distill import TrainingConfig
@@ -86,7 +86,7 @@ def parse_loss(text: str) -> LossValue:
         if name in teacher_losses:
             return LossValue(name)
         if name not in feature_losses and name not in explanation_losses:
-            raise UnknownNameError("loss", name, [*teacher_losses, *feature_losses, *explanation_losses])
+            raise UnknownNameError("loss", name, [*teacher_losses, *feature_losses, *explanation_losses], losses.listed)
     _ = network_loss(name), teacher_losses[loss or DEFAULT_LOSS]
     return LossValue(loss or DEFAULT_LOSS, name, float(weight or 1))
 

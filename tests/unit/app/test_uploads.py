@@ -24,7 +24,7 @@ from apart import apart
 from safetensors.torch import load_file, save, save_file
 
 from kdviz.app import library, limits, login
-from kdviz.app.uploads import quota, session_store, unpacking, upload_validation
+from kdviz.app.uploads import quota, session_store, unpacking, upload, upload_validation
 from kdviz.core.errors import ExperimentError, KdvizError, ModelError, SettingError
 from kdviz.experiment import Experiment, load_experiment
 from kdviz.studies.comparison import inventory
@@ -563,3 +563,32 @@ def test_every_table_that_kdviz_writes_can_be_brought():
     tables = sorted((MODELS / "mnist").glob("*.parquet"))
     assert len(tables) > 10
     assert {table.name: _problem(str(table)) for table in tables} == {table.name: "" for table in tables}
+
+
+# the size of a file ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("server", "session", "file"), [(200, "500", 200), (200, "50", 50), (1000, "500", 500)])
+def test_a_file_may_have_what_server_and_session_allow(monkeypatch, server, session, file) -> None:
+    monkeypatch.setattr("streamlit.get_option", {"server.maxUploadSize": server}.__getitem__)
+    monkeypatch.setenv(limits.SESSION, session)
+    assert limits.file_megabytes(limits.session_bytes()) == file
+    assert limits.file_megabytes(300_000) == 1  # an uploader takes no less
+
+
+@pytest.mark.parametrize(("session", "texts"), [("500", ("200", "500")), ("90", ("90", "90"))])
+def test_the_text_beside_an_uploader_has_its_limit(monkeypatch, session, texts) -> None:
+    """Streamlit itself writes the limit of an uploader into it."""
+    said, given = [], []
+    monkeypatch.setattr("streamlit.get_option", {"server.maxUploadSize": 200}.__getitem__)
+    monkeypatch.setenv(limits.SESSION, session)
+    monkeypatch.setattr(upload.st, "markdown", said.append)
+    monkeypatch.setattr(upload.st, "file_uploader", lambda *_, **options: given.append(options["max_upload_size"]))
+    monkeypatch.setattr(upload.st, "session_state", {})
+    monkeypatch.setattr(upload.st, "subheader", lambda *_, **__: None)
+    monkeypatch.setattr(upload.links, "page_link", lambda *_, **__: None)
+    monkeypatch.setattr(upload, "_choose_kind", lambda: "zip")
+    monkeypatch.setattr(upload, "_show_uploaded", lambda opened: None)
+    upload.show_uploads(None)  # type: ignore[arg-type]  its experiment is only shown for weights
+    assert f"Up to {texts[0]} MB a file, {texts[1]} MB together" in said[0]
+    assert given == [int(texts[0])]

@@ -32,7 +32,7 @@ def given(*arguments: str, **more) -> argparse.Namespace:
     [
         ([], "shift", 6),
         (["--augment", "shift,flip"], "shift,flip", 6),
-        (["--augment", ""], "", 0),
+        (["--augment", "none"], "", 0),
         (["--views", "0"], "shift", 0),
         (["--augment", "flip", "--views", "3"], "flip", 3),
     ],
@@ -69,5 +69,5 @@ def test_a_study_trains_with_the_experiments_augmentation():
     experiment = SimpleNamespace(dataset="mnist", runs={"kd_student": SimpleNamespace(training=record)})
     config = config_like(experiment, given())
     assert {name: getattr(config, name) for name in record} == record
-    without = config_like(experiment, given("--augment", ""))
+    without = config_like(experiment, given("--augment", "none"))
     assert (without.augment, without.views) == ("", 0)

@@ -88,7 +88,7 @@ def test_a_teacher_that_would_be_trained_is_refused(bundled):
         ({"loss": "hard_distillation", "temperature": "10:1"}, "has no temperature: 10:1"),
         ({"loss": "dist", "temperature": 8.0}, None),
         ({"temperature": "1=4,20=1"}, None),
-        ({"temperature": "1=4,21=1"}, "temperature changes in epoch 21, but there are only 20"),
+        ({"temperature": "1=4,21=1"}, "temperature changes in epoch 21, and the training has 20 epochs"),
         ({"alpha": "1=.9,30=.5"}, "alpha changes in epoch 30"),
     ],
     ids=str,

@@ -385,7 +385,7 @@ def test_several_teachers_are_heard_by_their_weights(split):
         shifted = type(split[1])(split[1].images, (split[1].labels + heard) % 10, split[1].classes, "validation")
         network, _ = trained((split[0], shifted), config, both)
         assert accuracy(network, split[1], shifted.labels) > 0.6
-    with pytest.raises(SettingError, match="each of 2"):
+    with pytest.raises(SettingError, match="one value a teacher"):
         trained(split, replace(CONFIG, teacher_mixture=(1.0,)), both)
     with pytest.raises(SettingError, match="such a table for each"):
         trained(split, teacher_logits=both[:, :599])

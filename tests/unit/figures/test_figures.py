@@ -203,3 +203,13 @@ def test_long_names_of_losses_leave_room_for_the_plot():
     picture.draw_without_rendering()
     boxes = [label.get_window_extent() for label in picture.axes[0].get_xticklabels()]
     assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
+
+
+@pytest.mark.parametrize(("count", "named"), [(3, 3), (12, 12), (25, 9), (100, 12)])
+def test_an_axis_of_many_numbers_names_some_of_them(count, named):
+    points = [Point("kd_student", value, 0.5, None, ((0, 0.5),)) for value in range(1, count + 1)]
+    args = STUDIES["teacher-epochs"], FIGURES["accuracy"]
+    axis = figures.against_value(points, *args).layout.xaxis
+    assert len(axis.tickvals) == len(axis.ticktext) == named
+    assert axis.tickvals[0] == 1
+    assert len(_draw_against_value(points, *args).axes[0].get_xticklabels()) == named

@@ -1,6 +1,7 @@
-"""Numbers that round to zero have no sign, and an interval that excludes zero does not look as if it touched it."""
+"""Numbers that round to zero have no sign, and an interval does not look as if it ended at zero where it does not."""
 
 import math
+import random
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -30,7 +31,7 @@ def test_points_of_accuracy(value, text):
 
 def test_gains_over_the_blurred_picture():
     row = {"deletion_gain": -0.0001, "deletion_gain_low": -0.0002, "deletion_gain_high": 0.1}
-    assert gain_over_blurred_picture(row, "deletion") == "0.000 [0.000, +0.100]"
+    assert gain_over_blurred_picture(row, "deletion") == "-0.0001 [-0.0002, +0.1000]"
 
 
 NEAR = [
@@ -38,7 +39,10 @@ NEAR = [
     ((-0.039, -0.075, -0.003), 2, ("-0.039", "-0.075", "-0.003")),
     ((0.02, 0.0004, 0.04), 2, ("+0.0200", "+0.0004", "+0.0400")),
     ((0.039, 0.006, 0.075), 2, ("+0.04", "+0.01", "+0.08")),  # far enough from zero
-    ((0.036, -0.003, 0.075), 2, ("+0.04", "0.00", "+0.08")),  # zero lies inside
+    ((0.036, -0.003, 0.075), 2, ("+0.036", "-0.003", "+0.075")),  # zero lies inside
+    ((0.0, -0.0004, 0.0004), 3, ("0.0000", "-0.0004", "+0.0004")),
+    ((0.1, -1e-17, 0.2), 2, ("+0.10", "0.00", "+0.20")),  # noise of the arithmetic
+    ((0.1, 1e-9, 0.2), 2, ("+0.10", "+1e-09", "+0.20")),  # no decimals would show it
     ((0.036, 0.0, 0.075), 2, ("+0.04", "0.00", "+0.08")),  # and here it is an end
     ((math.nan, math.nan, math.nan), 2, ("–", "–", "–")),
 ]
@@ -56,7 +60,16 @@ def test_an_interval_about_another_value():
     assert interval_digits(0.5004, 0.7, 3, neutral=0.5) == 4
     assert interval_digits(2e-6, 1.0, 2) == 6  # no more than these
     assert interval_digits(1e-12, 1.0, 2) == 2  # where even they would show zeros alone, they are left away
-    assert signed_interval(2e-9, 1e-9, 3e-9, 3) == ("0.000", "0.000", "0.000")
+    assert signed_interval(2e-9, 1e-9, 3e-9, 3) == ("+2e-09", "+1e-09", "+3e-09")
+
+
+def test_the_sign_and_the_zeroness_of_an_end_are_kept():
+    draw = random.Random(3)
+    for _ in range(2000):
+        low, high = sorted(draw.choice((-1, 0, 1)) * 10 ** draw.uniform(-11, 2) for _ in range(2))
+        texts = signed_interval((low + high) / 2, low, high, draw.choice((1, 2, 3)))
+        for end, text in zip((low, high), texts[1:], strict=True):
+            assert (float(text.replace(",", "")) > 0) - (float(text.replace(",", "")) < 0) == (end > 0) - (end < 0)
 
 
 def judged(rule: str = STUDY, **ends: float) -> Judgement:

@@ -234,7 +234,7 @@ def test_scores_that_are_no_numbers_are_refused_and_nothing_is_written(tiny, sam
         (["--split", "bundled"], "has other classes or another input", 1),
         (["--split", "train"], "only test is kept", 2),
         (["--seed", "-1"], "must be at least 0", 2),
-        (["--severities", ","], "--severities: names none", 2),
+        (["--severities", ","], "--severities: ',' is a list without an entry", 2),
     ],
 )
 def test_pictures_that_are_not_there_are_refused(tiny, samples, capsys, options, said, code):

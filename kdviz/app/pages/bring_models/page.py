@@ -56,8 +56,9 @@ def page() -> None:
         _(
             "Trained models become an experiment: give their files, and pictures to measure them on. For this session "
             "only: nobody else sees it, nothing in it is executed, and it is removed from the server when you close "
-            "this tab. Up to {size} MB together.",
-            size=number(limits.session_bytes() / 2e6),  # half, as the experiment that is made takes as much again
+            "this tab. Up to {file} MB a file, {size} MB together.",
+            file=number(limits.file_megabytes(_most_bytes())),
+            size=number(_most_bytes() / limits.MEGABYTE),
         )
     )
     draft = draft_of(session_store.current_store())
@@ -208,7 +209,13 @@ def _show_pictures_uploader(draft: ModelsDraft) -> None:
 
 def _uploader(label: str, name: str, types: list[str] | None = None, multiple: Any = False, **options: Any) -> Any:
     round_number = st.session_state.setdefault("bm-number", 0)  # a new key empties the uploader
-    return st.file_uploader(label, types, accept_multiple_files=multiple, key=f"bm-{round_number}-{name}", **options)
+    key, most = f"bm-{round_number}-{name}", limits.file_megabytes(_most_bytes())
+    return st.file_uploader(label, types, accept_multiple_files=multiple, key=key, max_upload_size=most, **options)
+
+
+def _most_bytes() -> int:
+    """Bytes of all files: half of a session's room, as the experiment that is made takes as much again."""
+    return limits.session_bytes() // 2
 
 
 def _receive(files: Sequence[Any], keep: Callable[[], None]) -> None:

@@ -1,0 +1,1 @@
+"""Texts of commands: lists that people write, counts and times that they read."""
