@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from kdviz.cli.common.arguments import (
+    above_zero,
     add_experiment,
     add_reader_options,
     at_least_one,
@@ -50,6 +52,13 @@ def add(verbs: Any) -> None:
     add_reader_options(parser)
     parser.add_argument(
         "--trials", metavar="N", type=at_least_one, default=30, help="trials in all, earlier ones included"
+    )
+    parser.add_argument(
+        "--timeout",
+        metavar="SECONDS",
+        type=above_zero,
+        help="begin no further trial after so many seconds of training in all trials, earlier ones included "
+        "(default: no such limit)",
     )
     parser.add_argument(
         "--objectives",
@@ -152,7 +161,7 @@ def _tune(options: argparse.Namespace) -> None:
         options.masks,
     )
     parallel = options.parallel or (1 if local else 4)
-    show_stages(search.run(options.trials, engine(options), parallel))
+    show_stages(search.run(options.trials, engine(options), parallel, options.timeout or math.inf))
     _finals(trainings, default, options)
     _print(experiment, options)
 

@@ -79,20 +79,24 @@ class Search:
 
     # the loop ---------------------------------------------------------------------------------------------------------
 
-    def run(self, count: int, engine: Engine, parallel: int = 1) -> Iterator[Stage]:
+    def run(
+        self, count: int, engine: Engine, parallel: int = 1, timeout: float = math.inf
+    ) -> Iterator[Stage]:
         """Do trials until there are ``count``, and write search.parquet after each; yield their progress.
 
         Args:
             count: Number of trials that have ended, those of earlier calls among them.
             engine: :func:`kdviz.core.jobs.run_local`, or a function like it.
             parallel: Trials that are trained at a time, where the engine can.
+            timeout: Seconds of training of all trials, those of earlier calls among them, after which no further
+                trial begins.
 
         Raises:
             ExperimentError: The storage is locked, or no trial could be trained.
         """
         with whole_storage(self._folder):
             self._try_again()
-            while (ended := len(self.ended)) < count:
+            while (ended := len(self.ended)) < count and self.seconds < timeout:
                 batch = [self._ask() for _ in range(min(parallel, count - ended))]
                 yield from self._train(batch, ended, count, engine)
                 self.write()
@@ -109,6 +113,11 @@ class Search:
     def ended(self) -> list[FrozenTrial]:
         """The trials that have ended, without those that were interrupted, which have no figures."""
         return [trial for trial in self.study.trials if trial.state.is_finished() and _ROW in trial.user_attrs]
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training of the trials that have ended."""
+        return sum(trial.user_attrs[_ROW].get("seconds") or 0.0 for trial in self.ended)
 
     @property
     def complete(self) -> list[FrozenTrial]:

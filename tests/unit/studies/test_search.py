@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import pytest
 import search_rows
 from search_rows import ABOUT, SAMPLES, SETTINGS, final, trial, trials
@@ -137,6 +139,37 @@ def test_the_figure_that_chose_stands_apart_from_the_test():
     assert "All students learned from 5,000 training samples, for at most 3 epochs." in sampled
     estimated = " ".join(search_sentences(report(356, 352)))
     assert "8.3% of the 1,080 seconds that a grid" in estimated  # 54 runs of 20 seconds
+
+
+def test_the_winner_is_said_to_be_found_when_its_trial_ended():
+    untested = report_of(trials(), ABOUT)
+    assert asdict(untested.found) == {"trials": 4, "seconds": 40.0, "share_of_grid": None}
+    assert "found after 4 trials and 40 seconds of training; that it is the best" in " ".join(search_sentences(untested))
+    found = report(356, 352)  # beside a grid of 1,080 seconds, of which all trials fit in a fifth
+    assert found.to_json()["found"] == {"trials": 4, "seconds": 40.0, "share_of_grid": pytest.approx(40 / 1080)}
+    text = " ".join(search_sentences(found))
+    assert "found after 4 trials and 40 seconds of training, 3.7% of the grid's time; that it is the best" in text
+    assert "a fifth of the grid" not in text
+
+
+@pytest.mark.parametrize(
+    ("grid", "words"),
+    [
+        (200.0, "The first 4 trials, all that fit in a fifth of the grid's time, would have given the same winner."),
+        (199.0, "The first 3 trials, all that fit in a fifth of the grid's time, would have given another winner: trial "
+         "0, with a validation accuracy of 90.00%."),
+        (50.0, "The first trial, all that fits in a fifth of the grid's time, would have given another winner"),
+    ],
+)  # fmt: skip
+def test_the_winner_of_a_fifth_of_the_grids_time_is_said(grid, words):
+    rows = [*final("winner", 356, winner_of(trials())), *final("default", 352, SETTINGS)]
+    found = report_of(trials(), ABOUT, [{"seconds": grid}], rows)
+    assert words in " ".join(search_sentences(found))
+
+
+def test_what_does_not_fit_in_a_fifth_is_not_said():
+    rows = [*final("winner", 356, winner_of(trials())), *final("default", 352, SETTINGS)]
+    assert "a fifth" not in " ".join(search_sentences(report_of(trials(), ABOUT, [{"seconds": 49.0}], rows)))
 
 
 def test_the_default_recipe_as_the_winner_is_said_so():
