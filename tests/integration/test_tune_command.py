@@ -157,11 +157,12 @@ def test_the_first_trial_is_the_default_recipe_also_after_it_was_interrupted(fol
 
 @pytest.mark.slow
 def test_several_objectives_are_measured_of_every_trial(folder):
-    objectives = "accuracy,operations,agreement,inherited"
+    objectives = "accuracy,operations,latency,agreement,inherited"
     options = ("--trials", "3", "--width", ".5:1", "--images", "3", "--masks", "100", "--objectives", objectives)
     assert tune(folder, *options) == 0
     complete = [row for row in rows(folder) if row["state"] == "complete"]
     assert complete
+    assert all(row["latency"] > 0 for row in complete)
     assert all(row["mflop"] > 0 and row["inherited"] is not None and row["agreement"] is not None for row in complete)
     assert any(row["front"] for row in complete)
     by_width = sorted(complete, key=lambda row: row["width"])
@@ -213,6 +214,8 @@ def test_without_optuna_one_sentence_says_what_to_install(folder, capsys, monkey
         (["--test-seeds", "0,7"], "The seed 0 was searched with"),
         (["--test-seeds", "7"], "at least two new seeds"),
         (["--train-samples", "500"], "There are 200 training samples"),
+        (["--objectives", "accuracy,latency", "--pruning"], "--pruning cannot be had here: with several objectives"),
+        (["--engine", "ray", "--pruning"], "--pruning cannot be had here: trials on Ray report no epochs"),
     ],
 )
 def test_one_sentence_says_what_is_wrong(folder, capsys, options, words):

@@ -20,6 +20,7 @@ from kdviz.studies.comparison.judgement import (
     margin_points,
     points_interval,
 )
+from kdviz.studies.search.objectives import LATENCY
 from kdviz.studies.search.report import SearchReport, TestedCandidate
 from kdviz.studies.search.table import COMPLETE, DEFAULT, FAILED, GRID, PRUNED, WINNER
 from kdviz.studies.search.titles import settings_text
@@ -277,5 +278,15 @@ def limit_sentences(report: SearchReport) -> list[str]:
         )
         sentences.append(importance)
     if len(report.objectives) > 1:
-        sentences.append(_("Only accuracy was tested with new seeds; the other objectives are of one training each."))
+        sentences += [
+            _("Only accuracy was tested with new seeds; the other objectives are of one training each."),
+            _("No trial was stopped early: with several objectives none is hopeless by one of them alone."),
+        ]
+    if any(objective.name == LATENCY for objective in report.objectives):
+        sentences.append(
+            _(
+                "Times are of this machine, over that of the student in its own width, which had its turns beside; "
+                "equal networks differ by a few percent."
+            )
+        )
     return sentences

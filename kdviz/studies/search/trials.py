@@ -13,7 +13,7 @@ from kdviz.core.vocabulary import Split
 from kdviz.distill import Stage
 from kdviz.distill.storage.training_run import TrainingRun
 from kdviz.studies.search.maps import MapAgreement
-from kdviz.studies.search.objectives import AGREEMENT, OPERATIONS, Objective
+from kdviz.studies.search.objectives import AGREEMENT, LATENCY, OPERATIONS, Objective
 from kdviz.studies.search.pareto import on_front
 from kdviz.studies.search.space import Parameter
 from kdviz.studies.search.storage import import_optuna, importance, open_study, sampler, whole_storage
@@ -208,6 +208,7 @@ class Search:
         }
         names = [objective.name for objective in self.objectives]
         row |= {"mflop": self.trainings.mflop(run)} if OPERATIONS in names else {}
+        row |= {"latency": self.trainings.latency(run)} if LATENCY in names else {}
         row |= {"agreement": self._maps.of(run)} if AGREEMENT in names else {}
         if any(math.isnan(row[objective.column]) for objective in self.objectives):
             return _failed(run.identity, N_("one of its objectives could not be measured"))

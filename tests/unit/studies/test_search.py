@@ -193,6 +193,12 @@ def test_a_damaged_table_is_refused(tiny):
         read_search_report(tiny)
 
 
+def test_a_table_of_before_the_objective_latency_is_read(tiny):
+    SEARCH.write(tiny, trials(), ABOUT)
+    tiny.write_table("search", tiny.table("search").drop_columns(["latency"]))
+    assert {row["latency"] for row in read_search_report(tiny).trials} == {None}
+
+
 def test_every_parameter_has_an_option():
     from kdviz.cli import _parser
 
@@ -207,4 +213,8 @@ def test_only_several_objectives_have_a_front_in_words():
     sentences = " ".join(search_sentences(two))
     assert "1 trial is on the Pareto front" in sentences
     assert "Only accuracy was tested with new seeds" in sentences
+    assert "No trial was stopped early: with several objectives" in sentences
+    assert "Times are of this machine" not in sentences
+    timed = report_of([{**row, "latency": 0.5} for row in rows], {"objectives": ["accuracy", "latency"]})
+    assert "Times are of this machine" in " ".join(search_sentences(timed))
     assert "Pareto" not in " ".join(search_sentences(report_of(rows, ABOUT)))
