@@ -42,8 +42,14 @@ def descendants(experiment: Experiment, role: str) -> list[str]:
     return [other for other in experiment.runs if other in found - {role}]
 
 
+def measured_split(experiment: Experiment) -> str:
+    """The split that steps are measured on: the test split; of given models, the one that they were measured on."""
+    splits = [split for run in experiment.runs.values() for split in run.metrics]
+    return Split.TEST if Split.TEST in splits or not experiment.is_imported or not splits else splits[0]
+
+
 def compression_rows(experiment: Experiment, maps: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """A row for each of :func:`compressed_roles` that is predicted on the test split, with its parent.
+    """A row for each of :func:`compressed_roles` that is predicted on :func:`measured_split`, with its parent.
 
     Args:
         experiment: The experiment.
@@ -53,7 +59,7 @@ def compression_rows(experiment: Experiment, maps: Mapping[str, Mapping[str, Any
     Raises:
         ExperimentError: predictions.parquet or compression.parquet is damaged or missing.
     """
-    predictions = _predictions(experiment.table("predictions"), Split.TEST)
+    predictions = _predictions(experiment.table("predictions"), measured_split(experiment))
     earlier = {row["child"]: row for row in _earlier(experiment)}
     rows = []
     for role in compressed_roles(experiment):
@@ -84,10 +90,10 @@ def _row(experiment: Experiment, run: Run, predictions: Predictions) -> dict[str
         "weights": run.sha256,
         "parent_weights": parent.sha256,
         "teacher_weights": teacher and teacher.sha256,
-        "split": Split.TEST,
+        "split": predictions.split,
         **_behaviour(experiment, run.role, parent.role, predictions),
-        "ece": run.metrics.get(Split.TEST, {}).get("ece"),
-        "parent_ece": parent.metrics.get(Split.TEST, {}).get("ece"),
+        "ece": run.metrics.get(predictions.split, {}).get("ece"),
+        "parent_ece": parent.metrics.get(predictions.split, {}).get("ece"),
         "bytes": file_bytes(run),
         "parent_bytes": file_bytes(parent),
         "flops": flops(experiment, run),

@@ -79,9 +79,7 @@ class Search:
 
     # the loop ---------------------------------------------------------------------------------------------------------
 
-    def run(
-        self, count: int, engine: Engine, parallel: int = 1, timeout: float = math.inf
-    ) -> Iterator[Stage]:
+    def run(self, count: int, engine: Engine, parallel: int = 1, timeout: float = math.inf) -> Iterator[Stage]:
         """Do trials until there are ``count``, and write search.parquet after each; yield their progress.
 
         Args:

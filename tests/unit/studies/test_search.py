@@ -144,7 +144,9 @@ def test_the_figure_that_chose_stands_apart_from_the_test():
 def test_the_winner_is_said_to_be_found_when_its_trial_ended():
     untested = report_of(trials(), ABOUT)
     assert asdict(untested.found) == {"trials": 4, "seconds": 40.0, "share_of_grid": None}
-    assert "found after 4 trials and 40 seconds of training; that it is the best" in " ".join(search_sentences(untested))
+    assert "found after 4 trials and 40 seconds of training; that it is the best" in " ".join(
+        search_sentences(untested)
+    )
     found = report(356, 352)  # beside a grid of 1,080 seconds, of which all trials fit in a fifth
     assert found.to_json()["found"] == {"trials": 4, "seconds": 40.0, "share_of_grid": pytest.approx(40 / 1080)}
     text = " ".join(search_sentences(found))
@@ -156,8 +158,8 @@ def test_the_winner_is_said_to_be_found_when_its_trial_ended():
     ("grid", "words"),
     [
         (200.0, "The first 4 trials, all that fit in a fifth of the grid's time, would have given the same winner."),
-        (199.0, "The first 3 trials, all that fit in a fifth of the grid's time, would have given another winner: trial "
-         "0, with a validation accuracy of 90.00%."),
+        (199.0, "The first 3 trials, all that fit in a fifth of the grid's time, would have given another winner: "
+         "trial 0, with a validation accuracy of 90.00%."),
         (50.0, "The first trial, all that fits in a fifth of the grid's time, would have given another winner"),
     ],
 )  # fmt: skip
