@@ -46,7 +46,7 @@ from kdviz.studies.compression.own_form import (
     own_inputs,
     own_targets,
 )
-from kdviz.studies.compression.steps import PlannedStep, Step, learned_from_teacher, sparsity_of, step_config
+from kdviz.studies.compression.steps import PlannedStep, Step, learned_from_teacher, lineage, sparsity_of, step_config
 
 ORIGIN = "import"
 """Key of a training record under which an import says where a model is from; those made of it are from here."""
@@ -169,6 +169,8 @@ def _train(making: Making, planned: PlannedStep, number: int, count: int) -> Ite
     run = experiment.runs[planned.parent]
     config = step_config(run, step, {**making.given, "device": making.device})
     trainer, teacher = _trainer(making, run, config), making.teacher_of(run)
+    is_student = lineage(experiment, run)[-1].role != Role.TEACHER
+    trainer.train = trainer.train if is_student else trainer.teacher_train  # they may differ by a planted shortcut
     network, settings = _beginning(making, planned, config, trainer.train, teacher)
     data, whole = StudentData(trainer.train, trainer.validation), for_experiment(experiment, run, network)
     teachers = () if teacher is None else (teacher,)
@@ -180,6 +182,7 @@ def _train(making: Making, planned: PlannedStep, number: int, count: int) -> Ite
     _require_finite(planned.role, network)
     record = training_record(config, data.training, data.validation, distilled=bool(teachers))
     record |= trainer.provenance(ModelSource(run.network))
+    record |= trainer.planted(distilled=bool(teachers), is_student=is_student)
     if step.kind == QAT:
         content = float_file(int8_network(network), example_of(run))
         add_file(experiment, planned.role, content, run, record)

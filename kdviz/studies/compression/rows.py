@@ -51,6 +51,8 @@ def measured_split(experiment: Experiment) -> str:
 def compression_rows(experiment: Experiment, maps: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     """A row for each of :func:`compressed_roles` that is predicted on :func:`measured_split`, with its parent.
 
+    Rows of models that the experiment does not hold, of which a table may be all that is kept, stay as they are.
+
     Args:
         experiment: The experiment.
         maps: Role -> columns of :func:`kdviz.studies.compression.maps.compare_maps`; of others those of the table stay
@@ -61,15 +63,16 @@ def compression_rows(experiment: Experiment, maps: Mapping[str, Mapping[str, Any
     """
     predictions = _predictions(experiment.table("predictions"), measured_split(experiment))
     earlier = {row["child"]: row for row in _earlier(experiment)}
-    rows = []
+    rows = {child: row for child, row in earlier.items() if child not in experiment.runs}
     for role in compressed_roles(experiment):
         run = experiment.runs[role]
         if {role, run.parent} <= predictions.predicted.keys():
             row = _row(experiment, run, predictions)
             old = earlier.get(role, {})
             kept = old if all(old.get(name) == row[name] for name in _SAME) else {}
-            rows.append(row | {name: maps.get(role, kept).get(name) for name in MAPS})
-    return rows
+            rows[role] = row | {name: maps.get(role, kept).get(name) for name in MAPS}
+    order = dict.fromkeys([*earlier, *rows])  # parents stay before their children
+    return [rows[child] for child in order if child in rows]
 
 
 def _earlier(experiment: Experiment) -> list[dict[str, Any]]:
