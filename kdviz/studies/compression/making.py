@@ -293,4 +293,4 @@ def _quantised(making: Making, run: Run, step: Step, content: bytes) -> bytes:
         return int4_file(content)
     if step.ranges == DYNAMIC:
         return dynamic_int8_file(content)
-    return int8_file(content, making.calibration(run), reduce_range=True)
+    return int8_file(content, making.calibration(run))

@@ -43,7 +43,7 @@ OBJECTIVES = {
     for objective in (
         Objective(ACCURACY, "accuracy", N_("Validation accuracy"), True, True),
         Objective(OPERATIONS, "mflop", N_("Operations (MFLOP)"), False),
-        Objective(LATENCY, "latency", N_("Time of one picture (the student's own width: 1)"), False),
+        Objective(LATENCY, "latency", N_("Time of one picture (relative)"), False),
         Objective(AGREEMENT, "agreement", N_("Agreement of maps with the teacher's"), True),
         Objective(INHERITED, "inherited", N_("Inherited errors"), False, True),
     )
