@@ -24,8 +24,8 @@ from kdviz.studies.predictions.stored_logits import stored_logits
 pytest.importorskip("onnxscript", reason='needs kdviz[onnx]: pip install "kdviz[onnx]"')
 
 OWN = ["--device", "cpu", "--threads", "1", "--images", "5", "--masks", "60"]
-KD_STUDENT = replace(imported.KD_STUDENT, network="torchvision/mobilenet_v2", epochs=15)
-TRAINED = ["--epochs", "1", "--batch-size", "16", "--learning-rate", "0.0005"]
+KD_STUDENT = replace(imported.STUDENT, role="kd_student", order=(2, 0, 3, 1))
+TRAINED = ["--epochs", "3", "--batch-size", "12", "--learning-rate", "0.001"]
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def three(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
     specs = []
     for role, given, more in (
         ("--teacher", imported.TEACHER, "size=96,resize=110"),
-        ("--kd-student", KD_STUDENT, f"size=64,resize=72,mean=.5,std=.5,classes={folder / 'own.txt'}"),
+        ("--kd-student", KD_STUDENT, f"size=28,resize=32,mean=.4,std=.3,channels=1,classes={folder / 'own.txt'}"),
         ("--student", imported.STUDENT, "size=28,resize=32,mean=.4,std=.3,channels=1"),
     ):
         file = folder / f"{given.role}.pth"
@@ -75,16 +75,15 @@ def compress(folder: Path, data: Path, *options: str) -> int:
 
 @pytest.mark.slow
 def test_an_imported_model_is_pruned_and_trained_with_int8_in_mind_through_its_own_input(folder, data, capsys):
-    pytest.importorskip("torch_pruning", reason='needs torch-pruning: pip install "kdviz[prune]"')
     before = {role: run.sha256 for role, run in load_experiment(folder).runs.items()}
     capsys.readouterr()
-    assert compress(folder, data, "--of", "kd_student", "--prune", ".3", "--qat", "--as", "small", *TRAINED) == 0
+    assert compress(folder, data, "--of", "kd_student", "--prune", ".2", "--qat", "--as", "small", *TRAINED) == 0
     printed = capsys.readouterr().out
     experiment = load_experiment(folder)
     pruned, small, parent = (experiment.runs[role] for role in ("small_pruned", "small", "kd_student"))
     assert before == {role: experiment.runs[role].sha256 for role in before}
     assert [(run.parent, run.made_by) for run in (pruned, small)] == [
-        ("kd_student", "prune 0.3"),
+        ("kd_student", "prune 0.2"),
         ("small_pruned", "qat"),
     ]
     assert small.network == ONNX
@@ -92,7 +91,7 @@ def test_an_imported_model_is_pruned_and_trained_with_int8_in_mind_through_its_o
         assert (run.spec, run.class_order, run.n_classes) == (parent.spec, parent.class_order, 4)
         assert run.training["temperature"] == 4  # its role says that it learned from the teacher
         assert "import" not in run.training
-    assert (folder / pruned.weights).stat().st_size < 0.7 * (folder / parent.weights).stat().st_size
+    assert (folder / pruned.weights).stat().st_size < 0.8 * (folder / parent.weights).stat().st_size
 
     logits = stored_logits(experiment, "validation", roles=list(experiment.runs))  # of val/, which was imported
     assert set(logits) == set(experiment.runs)

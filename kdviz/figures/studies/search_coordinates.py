@@ -146,7 +146,7 @@ def search_coordinates(report: SearchReport) -> go.Figure:
         side: dict[str, Any] = {"xanchor": "right", "xshift": -7} if axis.has_names else {"xanchor": "center"}
         for height, text in axis.labels():
             chart.add_annotation(x=place, y=height, text=text, showarrow=False, font={"size": 11}, **side)
-    titles = ["<br>".join(textwrap.wrap(axis.title, _WRAPPED)) for axis in axes]
+    titles = ["<br>".join(textwrap.wrap(axis.title, _WRAPPED, break_long_words=False)) for axis in axes]
     last = len(axes) - 1
     chart.update_xaxes(
         tickvals=list(range(len(axes))), ticktext=titles, tickangle=0, showgrid=False, zeroline=False,
@@ -172,7 +172,9 @@ def _draw_coordinates(report: SearchReport) -> Figure:
         shift = -0.06 if axis.has_names else 0.0
         for height, text in axis.labels():
             plot.text(place + shift, height, text, fontsize=8, va="center", **side)
-    plot.set_xticks(range(len(axes)), ["\n".join(textwrap.wrap(axis.title, 2 * _WRAPPED)) for axis in axes])
+    plot.set_xticks(
+        range(len(axes)), ["\n".join(textwrap.wrap(axis.title, 2 * _WRAPPED, break_long_words=False)) for axis in axes]
+    )
     plot.set(yticks=[], ylim=(-2 * _OUTSIDE, 1 + 2 * _OUTSIDE), xlim=(-0.9 if axes[0].has_names else -0.4, None))
     for spine in plot.spines.values():
         spine.set_visible(False)

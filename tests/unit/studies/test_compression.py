@@ -239,6 +239,7 @@ def test_what_cannot_be_compressed_is_refused(tiny, splits, monkeypatch):
     tiny.runs["kd_student"].network = "predictions"
     refused(ModelError, "only the predictions are known", tiny, splits, "kd_student", Step(QAT))
     tiny.runs["kd_student"].network = "torchvision/resnet18"
+    tiny.runs["kd_student"].unadapted = torch.nn.Linear(1, 1)
     monkeypatch.setitem(sys.modules, "torch_pruning", None)
     refused(SettingError, r'pip install "kdviz\[prune\]"', tiny, splits, "kd_student", Step(PRUNE, 0.5))
 
