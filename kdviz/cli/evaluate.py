@@ -14,6 +14,7 @@ from kdviz.core.vocabulary import Split
 if TYPE_CHECKING:
     from kdviz.data import LabelledImages
     from kdviz.data.doubts import Doubt
+    from kdviz.data.picture_files import PictureFiles
     from kdviz.experiment import Experiment
 
 from kdviz.cli.common.arguments import (
@@ -73,21 +74,27 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 def _evaluate_files(experiment: Experiment, options: argparse.Namespace) -> str:
     """Measure imported models on pictures in files, each through its own transforms; return the name of the split."""
-    from tqdm import tqdm
-
     from kdviz.cli.common.experiment_pictures import picture_files
     from kdviz.data.doubts import recorded_doubts
-    from kdviz.studies.predictions.file_evaluation import evaluate_files
 
     files = picture_files(experiment, options)
-    steps = evaluate_files(experiment, files, options.device)
+    evaluate_picture_files(experiment, files, options.device)
+    for doubt in recorded_doubts(experiment):
+        print(f"kdviz: warning: {doubt.text}", file=sys.stderr)
+    return files.split
+
+
+def evaluate_picture_files(experiment: Experiment, files: PictureFiles, device: str) -> None:
+    """Predict pictures in files with every model, each through its own transforms, with a progress bar."""
+    from tqdm import tqdm
+
+    from kdviz.studies.predictions.file_evaluation import evaluate_files
+
+    steps = evaluate_files(experiment, files, device)
     first = next(steps, 0)  # after an interruption, what was done before
     with tqdm(total=len(files), initial=first, desc="evaluate", unit="picture", file=sys.stderr) as bar:
         for done in steps:
             bar.update(done - bar.n)
-    for doubt in recorded_doubts(experiment):
-        print(f"kdviz: warning: {doubt.text}", file=sys.stderr)
-    return files.split
 
 
 def _known_split(experiment: Experiment) -> str:

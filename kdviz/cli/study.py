@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import math
 from typing import Any
 
 from kdviz.cli.common.arguments import (
+    above_zero,
     add_experiment,
     add_reader_options,
     at_least_one,
@@ -57,7 +57,7 @@ def add(verbs: Any) -> None:
     parser.add_argument(
         "--minutes",
         metavar="M",
-        type=_minutes,
+        type=above_zero,
         help="as many images as fit into this time, at least 8 (with 1,000 masks)",
     )
     parser.add_argument("--split", default="test", help="of which images")
@@ -100,13 +100,6 @@ def add(verbs: Any) -> None:
     parser.add_argument("--runs", metavar="DIR", help="folder or URL of the trainings (default: runs/ beside)")
     parser.add_argument("--estimate", action="store_true", help="only say what the study would cost")
     common(parser)
-
-
-def _minutes(text: str) -> float:
-    value = float(text)
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"must be above 0, got {text}")
-    return value
 
 
 def _add_maps(parser: argparse.ArgumentParser) -> None:

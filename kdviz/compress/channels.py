@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdviz.compress.dependent_channels import pruning_problem
+from kdviz.compress.transformer_units import has_attention
 from kdviz.core.errors import ModelError, SettingError
 from kdviz.models.networks import WhiteningConv
 from kdviz.models.networks.library import has_widths
@@ -38,13 +39,13 @@ class PrunedNetwork:
     state: dict[str, Tensor]
 
 
-def require_prunable(network: str) -> None:
-    """Check that the channels of a network can be pruned here: as a chain of layers, or by torch-pruning.
+def require_prunable(name: str, network: nn.Module) -> None:
+    """Check that a network can be pruned here: as a chain of layers, as a transformer, or by torch-pruning.
 
     Raises:
-        SettingError: It is no chain, and torch-pruning is not installed.
+        SettingError: It is neither of the first two, and torch-pruning is not installed.
     """
-    if not has_widths(network) and pruning_problem():
+    if not has_widths(name) and not has_attention(network) and pruning_problem():
         raise SettingError(pruning_problem())
 
 

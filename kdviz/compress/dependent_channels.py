@@ -66,10 +66,10 @@ def prune_dependent_channels(
     """
     pruned = _pruned(copy.deepcopy(network).requires_grad_(True), share, inputs, targets)
     state = {name: tensor.detach().clone() for name, tensor in pruned.state_dict().items()}
-    shapes = smaller_shapes(pruned, build())
-    if shapes == smaller_shapes(network, build()):
+    shapes = smaller_shapes(state, build())
+    if shapes == smaller_shapes(network.state_dict(), build()):
         raise ModelError("This network has no channels that could be left out: all of them belong to its answer.")
-    _require_same(pruned, build, shapes, state, inputs[:2])
+    require_same(pruned, build, shapes, state, inputs[:2])
     return NarrowedNetwork(shapes, state)
 
 
@@ -95,8 +95,12 @@ def _pruned(network: nn.Module, share: float, inputs: Tensor, targets: Tensor) -
     return network.requires_grad_(False)
 
 
-def _require_same(
-    pruned: nn.Module, build: Callable[[], nn.Module], shapes: Any, state: dict[str, Tensor], inputs: Tensor
+def require_same(
+    pruned: Callable[[Tensor], Tensor],
+    build: Callable[[], nn.Module],
+    shapes: Any,
+    state: dict[str, Tensor],
+    inputs: Tensor,
 ) -> None:
     """Check that the network that will be opened computes what the pruned one does."""
     try:
@@ -112,4 +116,4 @@ def _require_same(
 
 def _cannot(error: Exception) -> ModelError:
     reason = str(error).strip().partition("\n")[0]
-    return ModelError("The channels of this network cannot be pruned by torch-pruning: {reason}", reason=reason)
+    return ModelError("The channels of this network cannot be pruned: {reason}", reason=reason)

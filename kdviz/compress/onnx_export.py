@@ -76,8 +76,11 @@ def float_file(network: nn.Module, example: Tensor, opset: int | None = None) ->
         return path.read_bytes()
 
 
-def int8_file(content: bytes, calibration: Tensor, *, reduce_range: bool = False) -> bytes:
+def int8_file(content: bytes, calibration: Tensor) -> bytes:
     """A float32 file quantised to int8: weights per channel, ranges from real pictures.
+
+    Weights have 7 bits of the 8: processors of x86 without VNNI add products of 8 bits in 16 bits, which overflow
+    (onnxruntime's advice for them is ``reduce_range``). So the answers are the same on every processor.
 
     The last layer stays in float32 where it has less than a fiftieth of all weights: what is rounded there decides
     between classes, and it hardly costs anything. The first layer does not, though it matters as much: the layers after
@@ -86,8 +89,6 @@ def int8_file(content: bytes, calibration: Tensor, *, reduce_range: bool = False
     Args:
         content: A file of :func:`float_file`.
         calibration: Inputs of the network, (N, C, H, W), on which the ranges of its layers are measured.
-        reduce_range: Whether weights have 7 bits: products of 8 bits overflow on x86 without VNNI, and so the
-            answers are the same on every processor.
 
     Raises:
         SettingError: A package is missing.
@@ -115,7 +116,7 @@ def int8_file(content: bytes, calibration: Tensor, *, reduce_range: bool = False
                 activation_type=quantization.QuantType.QInt8,
                 weight_type=quantization.QuantType.QInt8,
                 nodes_to_exclude=_kept_in_float(onnx.load(preprocessed)),
-                reduce_range=reduce_range,
+                reduce_range=True,
             )
         except Exception as error:  # onnxruntime's exceptions have no common base
             raise ModelError("onnxruntime cannot quantise this network: {reason}", reason=first_line(error)) from error

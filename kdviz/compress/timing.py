@@ -70,6 +70,33 @@ def time_forms(
             return
 
 
+def time_ratio(network: nn.Module, reference: nn.Module, inputs: Tensor, rounds: int = 25) -> float:
+    """The time of a network's forward pass over that of another one, both on the CPU with one thread.
+
+    In each round both have their turn, one right after the other and in alternating order, so that other load of the
+    machine slows both down; the median of the rounds' ratios is what is left of it.
+
+    Args:
+        network, reference: Networks in evaluation mode.
+        inputs: Inputs of both, (N, C, H, W).
+        rounds: Number of rounds, odd.
+    """
+    threads_before = torch.get_num_threads()
+    calls = [_call(each, inputs, inputs.device) for each in (network, reference)]
+    ratios = []
+    try:
+        torch.set_num_threads(1)
+        counts = [_calls_per_turn(call) for call in calls]
+        for number in range(rounds):
+            times = [0.0, 0.0]
+            for index in (0, 1) if number % 2 else (1, 0):
+                times[index] = _turn(calls[index], counts[index])
+            ratios.append(times[0] / times[1])
+    finally:
+        torch.set_num_threads(threads_before)
+    return float(np.median(ratios))
+
+
 def _call(network: nn.Module, pictures: Tensor, device: torch.device) -> Callable[[], Any]:
     """A call of the network on pictures that are on its device."""
     if isinstance(network, OnnxNetwork):

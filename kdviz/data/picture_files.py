@@ -84,9 +84,9 @@ def _read(
         return _from_label_file(path, classes, is_complete=False, inside=inside)
     if not path.is_dir():
         raise DatasetError("There is no folder or CSV file '{path}'; name the one with the pictures.", path=path)
-    split_folders = _split_folders(path)
-    if split_folders:
-        return _from_split_folders(path, split_folders, classes)
+    folders = split_folders(path)
+    if folders:
+        return _from_split_folders(path, folders, classes)
     listing = _class_folders(path, path)
     table = next((path / name for name in LABEL_FILES if lists_files(path / name)), None)
     if table is not None and len(listing) < 2:
@@ -162,7 +162,7 @@ def _loose_pictures(folder: Path) -> list[str]:
     )
 
 
-def _split_folders(folder: Path) -> dict[str, Path]:
+def split_folders(folder: Path) -> dict[str, Path]:
     """Split -> its folder, for the splits whose folder holds class folders."""
     folders: dict[str, Path] = {}
     for subfolder in _subfolders(folder):
@@ -176,11 +176,11 @@ def _split_folders(folder: Path) -> dict[str, Path]:
     return folders
 
 
-def _from_split_folders(folder: Path, split_folders: dict[str, Path], classes: ClassNames | None) -> PictureFiles:
-    listings = {split: _class_folders(path, folder) for split, path in split_folders.items()}
-    split = next(split for split in _SPLITS if split in split_folders)
+def _from_split_folders(folder: Path, folders: dict[str, Path], classes: ClassNames | None) -> PictureFiles:
+    listings = {split: _class_folders(path, folder) for split, path in folders.items()}
+    split = next(split for split in _SPLITS if split in folders)
     names = sorted({name for listing in listings.values() for name in listing})
-    held_out = False if split == Split.TRAIN else (True if len(split_folders) > 1 else None)
+    held_out = False if split == Split.TRAIN else (True if len(folders) > 1 else None)
     pictures = _labelled_pictures(folder, listings[split], names, split, held_out, classes)
     return pictures if held_out is not False else replace(pictures, notes=(*pictures.notes, _(_TRAINING)))
 

@@ -36,7 +36,8 @@ from kdviz.figures.roles import (
 )
 from kdviz.figures.soft_targets import entropy_against_temperature, soft_target_bars
 from kdviz.figures.studies.losses import accuracy_and_agreement
-from kdviz.figures.studies.search import search_coordinates, search_front, search_history, search_importance
+from kdviz.figures.studies.search import search_front, search_history, search_importance
+from kdviz.figures.studies.search_coordinates import search_coordinates
 from kdviz.figures.studies.shifts import shares_against_severity
 from kdviz.figures.studies.shortcuts import shortcut_use
 from kdviz.figures.studies.sweeps import against_value, value_title

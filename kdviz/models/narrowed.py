@@ -35,17 +35,36 @@ def narrowed(network: nn.Module, name: str, shapes: Any) -> nn.Module:
     for key, shape in shapes.items():
         owner, _, tensor = key.rpartition(".")
         _replace(network.get_submodule(owner), tensor, torch.zeros(shape, dtype=tensors[key].dtype))
-    for owner in {key.rpartition(".")[0] for key in shapes}:
+    heads = {module: has_heads(module) for module in network.modules()}
+    owners = {key.rpartition(".")[0] for key in shapes}
+    for owner in owners:
         _describe(network.get_submodule(owner))
+    for module in {network.get_submodule(owner.rpartition(".")[0]) for owner in owners}:
+        if heads[module]:
+            _describe_heads(module, name)
     return network
 
 
-def smaller_shapes(network: nn.Module, original: nn.Module) -> dict[str, list[int]]:
-    """The shapes of the tensors of a network that are not those of the original one."""
+def smaller_shapes(state: Mapping[str, Tensor], original: nn.Module) -> dict[str, list[int]]:
+    """The shapes of the tensors of a network's state that are not those of the original one."""
     before = original.state_dict()
-    return {
-        name: list(tensor.shape) for name, tensor in network.state_dict().items() if tensor.shape != before[name].shape
-    }
+    return {name: list(tensor.shape) for name, tensor in state.items() if tensor.shape != before[name].shape}
+
+
+def has_heads(module: nn.Module) -> bool:
+    """Whether this is attention of which heads can be left out: queries, keys and values of all come from one layer."""
+    qkv, width = getattr(module, "qkv", None), getattr(module, "head_dim", None)
+    if not isinstance(qkv, nn.Linear) or not isinstance(getattr(module, "proj", None), nn.Linear):
+        return False
+    heads = getattr(module, "num_heads", None)
+    known = isinstance(width, int) and isinstance(heads, int) and hasattr(module, "attn_dim")
+    return known and not _has_further_weights(module) and qkv.out_features == 3 * heads * width  # type: ignore[operator]
+
+
+def _has_further_weights(module: nn.Module) -> bool:
+    """Whether attention has weights besides its two layers, such as a bias for each head."""
+    names = {name.partition(".")[0] for name, _weight in module.named_parameters()}
+    return not names <= {"qkv", "proj"}
 
 
 def _fits(tensor: Tensor | None, shape: Any) -> bool:
@@ -60,6 +79,21 @@ def _replace(module: nn.Module, name: str, value: Tensor) -> None:
         setattr(module, name, nn.Parameter(value, requires_grad=own.requires_grad))
     else:
         setattr(module, name, value)
+
+
+def _describe_heads(module: Any, name: str) -> None:
+    """Make the number of heads follow the layer that they come from.
+
+    Raises:
+        SettingError: It has no whole number of them, or another one than the layer that takes them.
+    """
+    outputs, width = module.qkv.out_features, module.head_dim
+    module.num_heads = outputs // (3 * width)
+    module.attn_dim = module.num_heads * width
+    if module.num_heads < 1 or (outputs, module.proj.in_features) != (3 * module.attn_dim, module.attn_dim):
+        raise SettingError(
+            "The setting 'shapes' of the network '{network}' leaves no whole number of heads.", network=name
+        )
 
 
 def _describe(module: nn.Module) -> None:

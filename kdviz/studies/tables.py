@@ -15,7 +15,9 @@ from kdviz.experiment import Experiment
 _WEIGHTS = "weights"  # key of a table's note: the hashes of the models that it is about
 
 
-def read_whole(experiment: Experiment, name: str, schema: pa.Schema, damaged: ExperimentError) -> pa.Table | None:
+def read_whole(
+    experiment: Experiment, name: str, schema: pa.Schema, damaged: ExperimentError, later: Sequence[str] = ()
+) -> pa.Table | None:
     """Read a table that has rows and all its columns; None: there is none of this name.
 
     Args:
@@ -23,6 +25,7 @@ def read_whole(experiment: Experiment, name: str, schema: pa.Schema, damaged: Ex
         name: Name of the table.
         schema: Its columns.
         damaged: Raised where the table has no rows or lacks a column.
+        later: Columns that tables of earlier versions lack; there they are null.
 
     Raises:
         ExperimentError: The table is damaged.
@@ -30,8 +33,11 @@ def read_whole(experiment: Experiment, name: str, schema: pa.Schema, damaged: Ex
     if not experiment.has_table(name):
         return None
     table = experiment.table(name)
-    if not len(table) or not set(schema.names) <= set(table.column_names):
+    missing = [column for column in schema.names if column not in table.column_names]
+    if not len(table) or not set(missing) <= set(later):
         raise damaged
+    for column in missing:
+        table = table.append_column(column, pa.nulls(len(table), schema.field(column).type))
     return table
 
 
@@ -63,11 +69,13 @@ class StudyTable:
         name: Its name, and the study's.
         schema: Its columns.
         roles: The models of the experiment that its figures are about, whose weights it knows.
+        later: Columns that tables of earlier versions lack; there they are null.
     """
 
     name: str
     schema: pa.Schema
     roles: tuple[str, ...] = ()
+    later: tuple[str, ...] = ()
 
     def write(self, experiment: Experiment, rows: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> None:
         """Replace the table; what a row lacks is null."""
@@ -82,7 +90,7 @@ class StudyTable:
         Raises:
             ExperimentError: The table is damaged, or of other models than the experiment's.
         """
-        table = read_whole(experiment, self.name, self.schema, self.damaged(experiment))
+        table = read_whole(experiment, self.name, self.schema, self.damaged(experiment), self.later)
         if table is not None:
             self._require_own(experiment, table)
         return table

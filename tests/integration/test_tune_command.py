@@ -75,6 +75,21 @@ def test_a_search_ends_with_a_tested_winner_and_can_be_prolonged(folder, capsys)
     assert "begun with other ranges" in capsys.readouterr().err
 
 
+@pytest.mark.slow
+def test_a_search_begins_no_trial_after_its_time_and_goes_on_with_more_of_it(folder, capsys, monkeypatch):
+    monkeypatch.setattr(Trainings, "seconds", lambda trainings, run: 10.0)
+    assert tune(folder, "--trials", "6", "--no-pruning", "--timeout", "20", "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert len(document["trials"]) == 2  # the second one ends the time
+    assert document["found"]["seconds"] in (10.0, 20.0)
+    assert tune(folder, "--trials", "6", "--no-pruning", "--timeout", "20") == 0  # nothing is left
+    assert len(rows(folder)) == 2
+    assert tune(folder, "--trials", "6", "--no-pruning", "--timeout", "21") == 0
+    assert len(rows(folder)) == 3
+    assert tune(folder, "--trials", "4", "--no-pruning") == 0
+    assert len(rows(folder)) == 4
+
+
 _KILLED = """
 import os, signal, sys
 sys.path[:0] = {paths!r}
@@ -142,11 +157,12 @@ def test_the_first_trial_is_the_default_recipe_also_after_it_was_interrupted(fol
 
 @pytest.mark.slow
 def test_several_objectives_are_measured_of_every_trial(folder):
-    objectives = "accuracy,operations,agreement,inherited"
+    objectives = "accuracy,operations,latency,agreement,inherited"
     options = ("--trials", "3", "--width", ".5:1", "--images", "3", "--masks", "100", "--objectives", objectives)
     assert tune(folder, *options) == 0
     complete = [row for row in rows(folder) if row["state"] == "complete"]
     assert complete
+    assert all(row["latency"] > 0 for row in complete)
     assert all(row["mflop"] > 0 and row["inherited"] is not None and row["agreement"] is not None for row in complete)
     assert any(row["front"] for row in complete)
     by_width = sorted(complete, key=lambda row: row["width"])
@@ -198,6 +214,8 @@ def test_without_optuna_one_sentence_says_what_to_install(folder, capsys, monkey
         (["--test-seeds", "0,7"], "The seed 0 was searched with"),
         (["--test-seeds", "7"], "at least two new seeds"),
         (["--train-samples", "500"], "There are 200 training samples"),
+        (["--objectives", "accuracy,latency", "--pruning"], "--pruning cannot be had here: with several objectives"),
+        (["--engine", "ray", "--pruning"], "--pruning cannot be had here: trials on Ray report no epochs"),
     ],
 )
 def test_one_sentence_says_what_is_wrong(folder, capsys, options, words):
@@ -206,3 +224,11 @@ def test_one_sentence_says_what_is_wrong(folder, capsys, options, words):
     assert words in error
     assert error.count("\n") == 1
     assert not (folder / "search.parquet").exists()
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "soon"])
+def test_a_time_that_is_none_is_wrong_usage(folder, capsys, seconds):
+    with pytest.raises(SystemExit) as exit_:
+        tune(folder, "--timeout", seconds)
+    assert exit_.value.code == 2
+    assert "--timeout" in capsys.readouterr().err

@@ -21,7 +21,7 @@ ABOUT = {"objectives": ["accuracy"], "importance": {"temperature": 0.7, "alpha":
 def trial(number: int, accuracy: float | None = 0.9, state: str = "complete", **more: Any) -> dict[str, Any]:
     own = {"temperature": 2.0 + number, "alpha": 0.1 + 0.05 * number}
     figures = {"accuracy": accuracy, "seconds": 10.0, "front": False, "reason": None}
-    figures |= {"mflop": None, "agreement": None, "inherited": None}
+    figures |= {"mflop": None, "latency": None, "agreement": None, "inherited": None}
     return {"trial": number, "state": state, "run": f"r{number}", "seed": 0, **SETTINGS, **own, **figures, **more}
 
 

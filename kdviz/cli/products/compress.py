@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from kdviz.cli.common.arguments import (
@@ -18,7 +19,6 @@ from kdviz.cli.common.arguments import (
     the_experiment,
     verb,
 )
-from kdviz.cli.common.experiment_pictures import require_trainable
 from kdviz.cli.common.progress import show_stages
 from kdviz.cli.evaluate import margin
 from kdviz.core.errors import SettingError
@@ -28,6 +28,7 @@ from kdviz.studies.compression.names import CHANNELS, DYNAMIC, INT4, INT8, PATTE
 if TYPE_CHECKING:
     from kdviz.data import LabelledImages
     from kdviz.experiment import Experiment
+    from kdviz.studies.compression.maps import PicturesWithLabels
     from kdviz.studies.compression.report import CompressionReport
     from kdviz.studies.compression.steps import Step
 
@@ -74,6 +75,11 @@ def add(verbs: Any) -> None:
     steps.add_argument("--measure", action="store_true", help="make nothing; measure anew what was made of the model")
     _add_training(parser)
     parser.add_argument("--data", metavar="DIR", help="folder of the data; MNIST and torchvision's are downloaded")
+    parser.add_argument(
+        "--train-data",
+        metavar="DIR",
+        help="imported models: pictures that a step trains on (default: the folder train in --data)",
+    )
     add_reader_options(parser)
     parser.add_argument(
         "--images", metavar="N", type=at_least_zero, default=100, help="test images whose maps are compared; 0: none"
@@ -113,22 +119,38 @@ def _compress(options: argparse.Namespace) -> None:
 
     set_threads(options)
     experiment = load_experiment(options.experiment)
-    require_trainable(experiment, "compress")
     steps = _steps(options)
     planned = plan_steps(experiment, options.of, steps, options.role) if steps else []
-    splits = splits_of(experiment, options)
+    made = [each.role for each in planned] or descendants(experiment, options.of)
+    if not made:
+        raise SettingError("Nothing was made of '{role}' yet that could be measured.", role=options.of)
+    splits, measured, evaluate = _pictures(experiment, options, trains=any(each.step.trains for each in planned))
     given = {name: getattr(options, name) for name in _GIVEN if getattr(options, name) is not None}
     making = Making(experiment, splits, given, options.device, options.teacher)
     if planned:
         making.check(planned)
-    made = [each.role for each in planned] or descendants(experiment, options.of)
-    if not made:
-        raise SettingError("Nothing was made of '{role}' yet that could be measured.", role=options.of)
-    evaluated = _evaluated(experiment, splits)
     for number, each in enumerate(planned, 1):
         show_stages(make_run(making, each, number, len(planned)))
-        _evaluate(experiment, each.role, evaluated, options.device)
-    _print(experiment, _measure(experiment, splits[Split.TEST], options, made), options, made)
+        evaluate(each.role)
+    _print(experiment, _measure(experiment, measured, options, made), options, made)
+
+
+def _pictures(
+    experiment: Experiment, options: argparse.Namespace, *, trains: bool
+) -> tuple[dict[str, LabelledImages], PicturesWithLabels, Callable[[str], None]]:
+    """The splits that steps train on, the samples that they are measured on, and what measures a run of a role."""
+    if not experiment.is_imported:
+        if options.train_data:
+            raise SettingError("--train-data is for models that were trained elsewhere; leave it away.")
+        splits = splits_of(experiment, options)
+        evaluated = _evaluated(experiment, splits)
+        return splits, splits[Split.TEST], lambda role: _evaluate(experiment, role, evaluated, options.device)
+    from kdviz.cli.common.imported_pictures import measured_pictures, step_splits
+    from kdviz.cli.evaluate import evaluate_picture_files
+
+    measured = measured_pictures(experiment, options)
+    splits = step_splits(experiment, measured, options, trains=trains) if not options.measure else {}
+    return splits, measured, lambda role: evaluate_picture_files(experiment, measured.files, options.device)
 
 
 def _steps(options: argparse.Namespace) -> list[Step]:
@@ -180,7 +202,7 @@ def _evaluate(experiment: Experiment, role: str, splits: list[LabelledImages], d
 
 
 def _measure(
-    experiment: Experiment, samples: LabelledImages, options: argparse.Namespace, made: list[str]
+    experiment: Experiment, samples: PicturesWithLabels, options: argparse.Namespace, made: list[str]
 ) -> CompressionReport:
     """Compare the maps of what was made, write compression.parquet, and read it."""
     from tqdm import tqdm

@@ -130,11 +130,15 @@ def _show(study: ShortcutsStudy, options: argparse.Namespace) -> None:
 
 
 def _print(experiment: Experiment, report: ShortcutsReport, as_json: bool) -> None:
+    from kdviz.narrative.products.shortcut_use import shortcut_use_sentences
     from kdviz.narrative.shortcuts.sentences import shortcut_sentences
+    from kdviz.studies.compression.shortcut_use import shortcut_uses
 
-    sentences = shortcut_sentences(report)
+    compressed = shortcut_uses(report)
+    sentences = [*shortcut_sentences(report), *shortcut_use_sentences(compressed)]
     if as_json:
         document = {"experiment": str(experiment.folder), **report.to_json(), "sentences": sentences}
+        document["compressed"] = [use.to_json() for use in compressed.uses]
         print(json.dumps(document, allow_nan=False))
         return
     print(f"{'role':16} {'accuracy':>10} {'own mark':>9} {'other mark':>10} {'flips':>22} {'use, in points':>24}")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from kdviz.cli.common.arguments import (
+    above_zero,
     add_experiment,
     add_reader_options,
     at_least_one,
@@ -25,7 +27,7 @@ from kdviz.cli.common.experiment_pictures import require_trainable
 from kdviz.cli.common.progress import show_stages
 from kdviz.cli.common.training_options import OF_THE_RECIPE, recipe, set_usual_loss
 from kdviz.cli.evaluate import margin
-from kdviz.core.errors import SettingError
+from kdviz.core.errors import Sentence, SettingError
 from kdviz.core.vocabulary import Role
 
 if TYPE_CHECKING:
@@ -53,11 +55,18 @@ def add(verbs: Any) -> None:
         "--trials", metavar="N", type=at_least_one, default=30, help="trials in all, earlier ones included"
     )
     parser.add_argument(
+        "--timeout",
+        metavar="SECONDS",
+        type=above_zero,
+        help="begin no further trial after so many seconds of training in all trials, earlier ones included "
+        "(default: no such limit)",
+    )
+    parser.add_argument(
         "--objectives",
         type=comma_list(str),
         default=["accuracy"],
-        help="accuracy first, by which the winner is chosen; then any of operations, agreement (of maps with the "
-        "teacher's) and inherited (errors)",
+        help="accuracy first, by which the winner is chosen; then any of operations, latency (of a picture, beside the "
+        "student in its own width), agreement (of maps with the teacher's) and inherited (errors)",
     )
     _add_ranges(parser)
     parser.add_argument("--batch-size", type=at_least_one, help="of all trainings (default: the KD student's own)")
@@ -77,8 +86,9 @@ def add(verbs: Any) -> None:
     parser.add_argument(
         "--pruning",
         action=argparse.BooleanOptionalAction,
-        default=True,
-        help="stop hopeless trials early; only with accuracy as the one objective, and on this machine",
+        default=None,
+        help="stop hopeless trials early (default: with accuracy as the one objective, and on this machine; "
+        "otherwise it cannot be done)",
     )
     parser.add_argument("--images", metavar="N", type=at_least_one, default=20, help="of the objective agreement")
     parser.add_argument("--masks", metavar="N", type=at_least_one, default=500, help="of each map of that objective")
@@ -133,6 +143,7 @@ def _tune(options: argparse.Namespace) -> None:
     import_optuna()
     set_threads(options)
     objectives = objectives_of(options.objectives)
+    prunes = _prunes(options)
     check_new(options.test_seeds, [options.seed, *(GRID_SEEDS if options.grid else ())])
     experiment = load_experiment(options.experiment)
     require_trainable(experiment, "tune")
@@ -149,14 +160,31 @@ def _tune(options: argparse.Namespace) -> None:
         objectives,
         options.seed,
         default,
-        options.pruning and local,
+        prunes,
         options.images,
         options.masks,
     )
     parallel = options.parallel or (1 if local else 4)
-    show_stages(search.run(options.trials, engine(options), parallel))
+    show_stages(search.run(options.trials, engine(options), parallel, options.timeout or math.inf))
     _finals(trainings, default, options)
     _print(experiment, options)
+
+
+def _prunes(options: argparse.Namespace) -> bool:
+    """Whether hopeless trials are stopped early.
+
+    Raises:
+        SettingError: It is asked for where it cannot be done.
+    """
+    if len(options.objectives) > 1:
+        reason = Sentence("with several objectives a trial is not hopeless by one of them alone, and Optuna stops none")
+    elif options.engine != "local":
+        reason = Sentence("trials on Ray report no epochs")
+    else:
+        return options.pruning is not False
+    if options.pruning:
+        raise SettingError("--pruning cannot be had here: {reason}; leave it away.", reason=reason)
+    return False
 
 
 def _default_recipe(experiment: Experiment, options: argparse.Namespace) -> TrainingConfig:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,9 +16,9 @@ from kdviz.figures.files import new_figure
 from kdviz.figures.roles import role_colour
 from kdviz.studies.search.objectives import Objective
 from kdviz.studies.search.report import SearchReport
-from kdviz.studies.search.space import LOSS, PARAMETERS
+from kdviz.studies.search.space import PARAMETERS
 from kdviz.studies.search.table import COMPLETE, PRUNED
-from kdviz.studies.search.titles import STATES, settings_text, value_text
+from kdviz.studies.search.titles import STATES, settings_text
 
 _GREY, _BLUE, _GREEN = "#7A8794", role_colour(Role.TEACHER), role_colour(Role.KD_STUDENT)
 _PALE = "#B9A3A3"
@@ -42,6 +41,31 @@ def _best_so_far(report: SearchReport) -> tuple[list[int], list[float]]:
     return [row["trial"] for row in rows], list(np.maximum.accumulate([row["accuracy"] for row in rows] or [0.0]))
 
 
+def _shown_range(report: SearchReport) -> tuple[float, float]:
+    """The accuracies that the figure shows: those of trials that were trained to the end, and what lies above.
+
+    A trial that was stopped after an epoch may be far below all of them, and would leave little room for the rest.
+    """
+    values = [row["accuracy"] for state in _STYLES for row in _measured(report, state)] or [0.0]
+    low = min((row["accuracy"] for row in _measured(report, COMPLETE)), default=min(values))
+    pad = max(0.1 * (max(values) - low), 1e-3)
+    return low - 2 * pad, max(values) + pad
+
+
+def _placed(report: SearchReport, state: str) -> list[tuple[bool, list[Row], list[float]]]:
+    """(Whether they lie below the figure, trials, where they are drawn) of a state; those below are at its edge."""
+    low, high = _shown_range(report)
+    rows = _measured(report, state)
+    inside = [row for row in rows if row["accuracy"] >= low]
+    below = [row for row in rows if row["accuracy"] < low]
+    edge = low + 0.02 * (high - low)
+    return [(False, inside, [row["accuracy"] for row in inside]), (True, below, [edge] * len(below))]
+
+
+def _state_title(state: str, below: bool) -> str:
+    return _("{state}, below this figure", state=_(STATES[state])) if below else _(STATES[state])
+
+
 def _hover(report: SearchReport, row: Row) -> str:
     return f"<b>{_('Trial {trial}', trial=row['trial'])}</b><br>{settings_text(row, report.varied)}"
 
@@ -55,23 +79,24 @@ def search_history(report: SearchReport) -> go.Figure:
     """
     chart = go.Figure()
     for state, (colour, symbol, _marker) in _STYLES.items():
-        rows = _measured(report, state)
-        chart.add_trace(
-            go.Scatter(
-                x=[row["trial"] for row in rows],
-                y=[row["accuracy"] for row in rows],
-                mode="markers",
-                name=_(STATES[state]),
-                marker={"color": colour, "symbol": symbol, "size": 9},
-                text=[_hover(report, row) for row in rows],
-                hovertemplate="%{text}<br>%{y:.2%}<extra></extra>",
+        for below, rows, heights in _placed(report, state):
+            chart.add_trace(
+                go.Scatter(
+                    x=[row["trial"] for row in rows],
+                    y=heights,
+                    mode="markers",
+                    name=_state_title(state, below),
+                    marker={"color": colour, "symbol": "triangle-down-open" if below else symbol, "size": 9},
+                    text=[f"{_hover(report, row)}<br>{percent(row['accuracy'], 2)}" for row in rows],
+                    hovertemplate="%{text}<extra></extra>",
+                    visible=bool(rows or not below),
+                )
             )
-        )
     trials, best = _best_so_far(report)
     line = {"color": _GREEN, "shape": "hv", "width": 2}
     chart.add_trace(go.Scatter(x=trials, y=best, mode="lines", name=_("best so far"), line=line, hoverinfo="skip"))
     chart.update_xaxes(title=_("Trial"))
-    chart.update_yaxes(title=_("Validation accuracy"), tickformat=".1%")
+    chart.update_yaxes(title=_("Validation accuracy"), tickformat=".1%", range=_shown_range(report))
     return chart.update_layout(height=380, **_LAYOUT)
 
 
@@ -80,14 +105,16 @@ def _draw_history(report: SearchReport) -> Figure:
     figure = new_figure(8, 4)
     plot = figure.subplots()
     for state, (colour, _symbol, marker) in _STYLES.items():
-        rows = _measured(report, state)
-        x, y = [row["trial"] for row in rows], [row["accuracy"] for row in rows]
-        plot.plot(x, y, marker, color=colour, label=_(STATES[state]))
+        for below, rows, heights in _placed(report, state):
+            if rows or not below:
+                shape = {"marker": "v", "markerfacecolor": "none"} if below else {"marker": marker}
+                x = [row["trial"] for row in rows]
+                plot.plot(x, heights, linestyle="", color=colour, label=_state_title(state, below), **shape)
     plot.step(*_best_so_far(report), where="post", color=_GREEN, label=_("best so far"))
-    plot.set(xlabel=_("Trial"), ylabel=_("Validation accuracy"))
+    plot.set(xlabel=_("Trial"), ylabel=_("Validation accuracy"), ylim=_shown_range(report))
     plot.yaxis.set_major_formatter(lambda value, _position: percent(value, 1))
     plot.grid(alpha=0.3)
-    figure.legend(loc="outside upper center", ncols=3, frameon=False)
+    figure.legend(loc="outside upper center", ncols=2, frameon=False)
     return figure
 
 
@@ -182,115 +209,3 @@ def _draw_importance(report: SearchReport) -> Figure:
     plot.set(xlabel=_("Importance"))
     plot.xaxis.set_major_formatter(lambda value, _position: percent(value, 0))
     return figure
-
-
-# parallel coordinates -------------------------------------------------------------------------------------------------
-
-
-def _axes(report: SearchReport) -> list[tuple[str, list[float], list[float], list[str]]]:
-    """(Title, position of each complete trial, ticks, their texts) of each axis: parameters, then objectives."""
-    return [
-        *(_parameter_axis(report.complete, name) for name in report.varied),
-        *(_objective_axis(report.complete, objective) for objective in report.objectives),
-    ]
-
-
-def _parameter_axis(rows: Sequence[Row], name: str) -> tuple[str, list[float], list[float], list[str]]:
-    parameter = PARAMETERS[name]
-    values = [row[name] for row in rows]
-    if name == LOSS:
-        names = sorted(set(values))
-        return (
-            _(parameter.title),
-            [float(names.index(value)) for value in values],
-            list(map(float, range(len(names)))),
-            names,
-        )
-    scaled = [math.log10(value) if parameter.log else float(value) for value in values]
-    ticks = np.linspace(min(scaled), max(scaled), _TICKS).tolist() if scaled else []
-    texts = [value_text(name, 10**tick if parameter.log else tick) for tick in ticks]
-    return _(parameter.title), scaled, ticks, texts
-
-
-def _objective_axis(rows: Sequence[Row], objective: Objective) -> tuple[str, list[float], list[float], list[str]]:
-    values = [float(row[objective.column]) for row in rows]
-    ticks = np.linspace(min(values), max(values), _TICKS).tolist() if values else []
-    return _(objective.title), values, ticks, [objective.text(tick) for tick in ticks]
-
-
-def _heights(report: SearchReport) -> np.ndarray:
-    """Position of each complete trial on each axis, from 0 to 1: (axes, trials)."""
-    return np.array([_scaled(np.array(values)) for _title, values, _ticks, _texts in _axes(report)])
-
-
-def _colours(report: SearchReport) -> list[str]:
-    """A colour a complete trial, from grey to green by accuracy; both can be seen on white and on black."""
-    shares = _scaled(np.array([row["accuracy"] for row in report.complete]))
-    ends = np.array([[int(colour[at : at + 2], 16) for at in (1, 3, 5)] for colour in (_PALE, _GREEN)])
-    mixed = ends[0] + shares[:, None] * (ends[1] - ends[0])
-    return ["#{:02X}{:02X}{:02X}".format(*map(round, colour)) for colour in mixed.tolist()]
-
-
-def _is_winner(report: SearchReport, row: Row) -> bool:
-    return report.winner is not None and row["trial"] == report.winner["trial"]
-
-
-@Chart
-def search_coordinates(report: SearchReport) -> go.Figure:
-    """A line a complete trial through its settings and objectives, greener the more accurate it is.
-
-    Drawn of plain lines, as Plotly's own form needs WebGL.
-
-    Args:
-        report: The search.
-    """
-    axes, heights, colours = _axes(report), _heights(report), _colours(report)
-    chart = go.Figure()
-    for number in np.argsort([row["accuracy"] for row in report.complete], kind="stable").tolist():
-        row = report.complete[number]
-        chart.add_trace(
-            go.Scatter(
-                x=list(range(len(axes))),
-                y=heights[:, number].tolist(),
-                mode="lines+markers",
-                line={"color": colours[number], "width": 4 if _is_winner(report, row) else 1.5},
-                marker={"size": 5},
-                showlegend=False,
-                text=[f"{_hover(report, row)}<br>{percent(row['accuracy'], 2)}"] * len(axes),
-                hovertemplate="%{text}<extra></extra>",
-            )
-        )
-    for place, (_title, values, ticks, texts) in enumerate(axes):
-        chart.add_vline(place, line={"color": _GREY, "width": 1})
-        for height, text in zip(_scaled(np.array(ticks), values).tolist(), texts, strict=True):
-            chart.add_annotation(
-                x=place, y=height, text=text, showarrow=False, xanchor="left", xshift=5, font={"size": 11}
-            )
-    titles = [title.replace(" ", "<br>", 1) for title, *_rest in axes]
-    chart.update_xaxes(tickvals=list(range(len(axes))), ticktext=titles, showgrid=False, range=[-0.4, len(axes) - 0.5])
-    chart.update_yaxes(visible=False)
-    return chart.update_layout(height=420, margin=_LAYOUT["margin"], hovermode="closest")
-
-
-@search_coordinates.file_form
-def _draw_coordinates(report: SearchReport) -> Figure:
-    axes, heights, colours = _axes(report), _heights(report), _colours(report)
-    figure = new_figure(max(6, 1.6 * len(axes)), 4.5)
-    plot = figure.subplots()
-    for number in np.argsort([row["accuracy"] for row in report.complete], kind="stable").tolist():
-        width = 3 if _is_winner(report, report.complete[number]) else 1
-        plot.plot(heights[:, number], color=colours[number], linewidth=width)
-    for place, (_title, values, ticks, texts) in enumerate(axes):
-        plot.axvline(place, color=_GREY, linewidth=0.8)
-        for height, text in zip(_scaled(np.array(ticks), values), texts, strict=True):
-            plot.text(place + 0.03, height, text, fontsize=8)
-    plot.set_xticks(range(len(axes)), [title for title, *_rest in axes], rotation=20, ha="right")
-    plot.set_yticks([])
-    return figure
-
-
-def _scaled(values: np.ndarray, of: Sequence[float] | None = None) -> np.ndarray:
-    """Values from 0 to 1 between the extremes of ``of``, default their own."""
-    reference = np.asarray(values if of is None else of, float)
-    low, span = reference.min(), np.ptp(reference)
-    return (np.asarray(values, float) - low) / (span or 1.0)

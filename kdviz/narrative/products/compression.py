@@ -264,11 +264,19 @@ def limit_sentences(report: CompressionReport) -> list[str]:
     roots = {report.root_of(role) for role, run in report.runs.items() if not run.is_null and not run.nulls}
     sentences += [
         _(
+            "Nothing says how much chance alone changes: how '{role}' was trained is not known, so that it cannot be "
+            "trained with another seed.",
+            role=role,
+        )
+        for role in sorted(roots & set(report.unrepeatable))
+    ]
+    sentences += [
+        _(
             "Nothing says how much chance alone changes, since '{role}' was not trained with another seed: kdviz "
             "compress --of {role} --other-seed.",
             role=role,
         )
-        for role in sorted(roots)
+        for role in sorted(roots - set(report.unrepeatable))
     ]
     return sentences
 

@@ -20,12 +20,16 @@ from kdviz.studies.comparison.judgement import (
     margin_points,
     points_interval,
 )
+from kdviz.studies.search.objectives import LATENCY
 from kdviz.studies.search.report import SearchReport, TestedCandidate
 from kdviz.studies.search.table import COMPLETE, DEFAULT, FAILED, GRID, PRUNED, WINNER
 from kdviz.studies.search.titles import settings_text
 
 MARGIN = 0.005
 """Share of the samples within which two recipes count as equally accurate, unless the reader says otherwise."""
+
+_SHORT = 0.2
+"""Share of the grid's time whose winner is said apart."""
 
 _OTHERS: Mapping[str, str] = {DEFAULT: N_("the default recipe"), GRID: N_("the grid's best")}
 _ACCURACY: Mapping[str, str] = {
@@ -108,6 +112,7 @@ def further_sentences(report: SearchReport) -> list[str]:
         *sample_sentences(report),
         *winner_sentences(report),
         *time_sentences(report),
+        *found_sentences(report),
         *front_sentences(report),
     ]
 
@@ -195,6 +200,53 @@ def time_sentences(report: SearchReport) -> list[str]:
     ]
 
 
+def found_sentences(report: SearchReport) -> list[str]:
+    """After how much training the winner was found; before the test the grid's time is not known."""
+    found = report.found
+    if found is None:
+        return []
+    values = {
+        "trials": plural("{count} trial", "{count} trials", found.trials),
+        "seconds": number(found.seconds),
+        "ratio": "" if found.share_of_grid is None else percent(found.share_of_grid),
+    }
+    if found.share_of_grid is None:
+        return [
+            _(
+                "The winner was found after {trials} and {seconds} seconds of training; that it is the best was known "
+                "only after all trials.",
+                **values,
+            )
+        ]
+    return [
+        _(
+            "The winner was found after {trials} and {seconds} seconds of training, {ratio} of the grid's time; that "
+            "it is the best was known only after all trials.",
+            **values,
+        ),
+        *_within_a_fifth(report),
+    ]
+
+
+def _within_a_fifth(report: SearchReport) -> list[str]:
+    """The winner of the trials within a fifth of the grid's time; empty where all of them are."""
+    part = report.within(_SHORT * (report.grid_seconds or 0.0))
+    if report.winner is None or part.winner is None or len(part.trials) == len(report.trials):
+        return []
+    trials = plural("The first trial, all that fits", "The first {count} trials, all that fit", len(part.trials))
+    if part.winner["trial"] == report.winner["trial"]:
+        return [_("{trials} in a fifth of the grid's time, would have given the same winner.", trials=trials)]
+    return [
+        _(
+            "{trials} in a fifth of the grid's time, would have given another winner: trial {trial}, with a validation "
+            "accuracy of {accuracy}.",
+            trials=trials,
+            trial=number(part.winner["trial"]),
+            accuracy=percent(part.winner["accuracy"], 2),
+        )
+    ]
+
+
 def front_sentences(report: SearchReport) -> list[str]:
     """How many trials are on the Pareto front; empty for one objective."""
     if len(report.objectives) < 2:
@@ -226,5 +278,15 @@ def limit_sentences(report: SearchReport) -> list[str]:
         )
         sentences.append(importance)
     if len(report.objectives) > 1:
-        sentences.append(_("Only accuracy was tested with new seeds; the other objectives are of one training each."))
+        sentences += [
+            _("Only accuracy was tested with new seeds; the other objectives are of one training each."),
+            _("No trial was stopped early: with several objectives none is hopeless by one of them alone."),
+        ]
+    if any(objective.name == LATENCY for objective in report.objectives):
+        sentences.append(
+            _(
+                "Times are of this machine, over that of the student in its own width, which had its turns beside; "
+                "equal networks differ by a few percent."
+            )
+        )
     return sentences

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import tempfile
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,9 +16,10 @@ from kdviz.compress.channels import prune_channels, require_prunable
 from kdviz.compress.dependent_channels import prune_dependent_channels
 from kdviz.compress.fake_quantisation import fake_quantised, int8_network, set_ranges
 from kdviz.compress.int4 import int4_file
-from kdviz.compress.onnx_export import dynamic_int8_file, exporter_problem, float_file, int8_file, without_notes
+from kdviz.compress.onnx_export import dynamic_int8_file, exporter_problem, float_file, int8_file
 from kdviz.compress.profile import CALIBRATION
 from kdviz.compress.sparse_weights import hold_zeros, make_permanent, prune_two_of_four, prune_weights, zero_share
+from kdviz.compress.transformer_units import has_attention, prune_transformer
 from kdviz.core.errors import ModelError, SettingError
 from kdviz.core.vocabulary import Role, Split
 from kdviz.data import LabelledImages
@@ -36,10 +35,21 @@ from kdviz.distill.training import TrainingProgress
 from kdviz.distill.transfer_sets.making import StudentData
 from kdviz.experiment import Experiment, Run
 from kdviz.models.narrowed import SHAPES
-from kdviz.models.networks import build_network
 from kdviz.models.networks.library import WIDTHS, has_widths
 from kdviz.studies.compression.names import CHANNELS, DYNAMIC, INT4, INT8, PRUNE, QAT, SEED, TWO_OF_FOUR, WEIGHTS
-from kdviz.studies.compression.steps import PlannedStep, Step, sparsity_of, step_config, was_distilled
+from kdviz.studies.compression.own_form import (
+    add_file,
+    add_network,
+    built,
+    example_of,
+    for_experiment,
+    own_inputs,
+    own_targets,
+)
+from kdviz.studies.compression.steps import PlannedStep, Step, learned_from_teacher, lineage, sparsity_of, step_config
+
+ORIGIN = "import"
+"""Key of a training record under which an import says where a model is from; those made of it are from here."""
 
 _MEASURED = 2000  # training pictures on which the importance of channels is measured
 _BATCH = 250
@@ -77,16 +87,16 @@ class Making:
 
     def _check_step(self, step: Step, run: Run) -> None:
         if step.kind == PRUNE and step.pattern == CHANNELS:
-            require_prunable(run.network)
+            require_prunable(run.network, run.unadapted)
         elif step.kind == PRUNE and step.pattern == WEIGHTS and sparsity_of(self.experiment, run):
             _require_more(run, step.share)
         if step.kind in (QAT, INT8, INT4) and exporter_problem():
             raise SettingError(exporter_problem())
         if step.kind == QAT or (step.kind == INT8 and step.ranges != DYNAMIC):
-            self.calibration()
+            self.calibration(run)
 
-    def calibration(self) -> Tensor:
-        """Inputs of the models, from pictures of the validation split, that the ranges of int8 are measured on.
+    def calibration(self, run: Run) -> Tensor:
+        """Inputs of a run's network, from pictures of the validation split, that the ranges of int8 are measured on.
 
         Raises:
             SettingError: They are all of one class.
@@ -98,7 +108,7 @@ class Making:
                 "The validation pictures that int8 would find its ranges on are all of one class; name data whose "
                 "validation split has more."
             )
-        return self.experiment.input.normalise(samples.images[order])
+        return own_inputs(self.experiment, run, samples.images[order])
 
     def teacher_of(self, run: Run) -> nn.Module | None:
         """The teacher of a step's training; None: it learns from the labels alone.
@@ -106,7 +116,7 @@ class Making:
         Raises:
             SettingError: A teacher is asked for, and there is none.
         """
-        if not (was_distilled(run) if self.with_teacher is None else self.with_teacher):
+        if not (learned_from_teacher(self.experiment, run) if self.with_teacher is None else self.with_teacher):
             return None
         teacher = self.experiment.models.get(Role.TEACHER)
         if teacher is None or run.role == Role.TEACHER:
@@ -159,23 +169,26 @@ def _train(making: Making, planned: PlannedStep, number: int, count: int) -> Ite
     run = experiment.runs[planned.parent]
     config = step_config(run, step, {**making.given, "device": making.device})
     trainer, teacher = _trainer(making, run, config), making.teacher_of(run)
+    is_student = lineage(experiment, run)[-1].role != Role.TEACHER
+    trainer.train = trainer.train if is_student else trainer.teacher_train  # they may differ by a planted shortcut
     network, settings = _beginning(making, planned, config, trainer.train, teacher)
-    data = StudentData(trainer.train, trainer.validation)
+    data, whole = StudentData(trainer.train, trainer.validation), for_experiment(experiment, run, network)
     teachers = () if teacher is None else (teacher,)
     if teachers:
         made = _taught(trainer, teachers[0], config, run.network)
         data = yield from making_stages(planned.role, number, count, made)
-    steps = trainer.fit(planned.role, network, data, config, teachers)
+    steps = trainer.fit(planned.role, whole, data, config, teachers)
     yield from training_stages(planned.role, number, count, steps)
     _require_finite(planned.role, network)
     record = training_record(config, data.training, data.validation, distilled=bool(teachers))
     record |= trainer.provenance(ModelSource(run.network))
+    record |= trainer.planted(distilled=bool(teachers), is_student=is_student)
     if step.kind == QAT:
-        content = float_file(int8_network(network), _example(experiment))
-        _add_file(experiment, planned.role, content, run, record)
+        content = float_file(int8_network(network), example_of(run))
+        add_file(experiment, planned.role, content, run, record)
         return
     make_permanent(network)
-    experiment.add_run(planned.role, run.network, network, record, {}).settings = settings
+    add_network(experiment, planned.role, network, run, record, settings)
 
 
 def _require_finite(role: str, network: nn.Module) -> None:
@@ -219,13 +232,13 @@ def _beginning(
     """The network before its training, and the settings that it is built with."""
     run, step = making.experiment.runs[planned.parent], planned.step
     if step.kind == SEED:
-        return new_network(run.network, making.experiment.input, run.n_classes, config.seed), run.settings
+        return new_network(run.network, run.spec, run.n_classes, config.seed), run.settings
     network, settings = rebuilt(run), run.settings
     if step.kind == PRUNE and step.pattern == CHANNELS:
         network, settings = _narrower(making.experiment, run, step.share, train, teacher)
     if step.kind == QAT:
         network = fake_quantised(network)
-        set_ranges(network, making.calibration().split(_BATCH))
+        set_ranges(network, making.calibration(run).split(_BATCH))
     if sparsity_of(making.experiment, run):
         hold_zeros(network)
     if step.kind == PRUNE and step.pattern != CHANNELS:
@@ -235,16 +248,9 @@ def _beginning(
 
 def rebuilt(run: Run) -> nn.Module:
     """A run's network with its weights, of which those can be trained that its builder says."""
-    network = _built(run)
+    network = built(run)
     network.load_state_dict(copy.deepcopy(run.unadapted.state_dict()))
     return network.eval()
-
-
-def _built(run: Run) -> nn.Module:
-    """A run's network with fresh weights."""
-    return build_network(
-        run.network, classes=run.n_classes, channels=run.spec.channels, size=run.spec.size, settings=run.settings
-    )
 
 
 def _narrower(
@@ -252,19 +258,21 @@ def _narrower(
 ) -> tuple[nn.Module, dict[str, Any]]:
     """The network without its least important channels."""
     chosen = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[:_MEASURED]
-    inputs = experiment.input.normalise(train.images[chosen])
+    seen = experiment.input.normalise(train.images[chosen])
     targets = train.labels[chosen]
     if teacher is not None:
         with torch.no_grad():
-            targets = torch.cat([teacher(batch).float().softmax(1) for batch in inputs.split(_BATCH)])
+            targets = torch.cat([teacher(batch).float().softmax(1) for batch in seen.split(_BATCH)])
+    inputs, targets = own_inputs(experiment, run, train.images[chosen]), own_targets(run, targets)
     if has_widths(run.network):
         chain = prune_channels(run.unadapted, share, inputs, targets)
         narrow, state = replace(run, settings={**run.settings, WIDTHS: chain.widths}), chain.state
     else:
         whole = replace(run, settings={name: value for name, value in run.settings.items() if name != SHAPES})
-        pruned = prune_dependent_channels(run.unadapted, partial(_built, whole), share, inputs, targets)
+        prune = prune_transformer if has_attention(run.unadapted) else prune_dependent_channels
+        pruned = prune(run.unadapted, partial(built, whole), share, inputs, targets)
         narrow, state = replace(whole, settings={**whole.settings, SHAPES: pruned.shapes}), pruned.state
-    network = _built(narrow)
+    network = built(narrow)
     network.load_state_dict(state)
     return network.eval(), narrow.settings
 
@@ -274,33 +282,15 @@ def _narrower(
 
 def _add_quantised(making: Making, planned: PlannedStep) -> None:
     """Quantise a run without training."""
-    experiment = making.experiment
-    run = experiment.runs[planned.parent]
-    content = _quantised(making, planned.step, float_file(run.unadapted, _example(experiment)))
-    _add_file(experiment, planned.role, content, run, dict(run.training))
+    run = making.experiment.runs[planned.parent]
+    content = _quantised(making, run, planned.step, float_file(run.unadapted, example_of(run)))
+    record = {name: value for name, value in run.training.items() if name != ORIGIN}
+    add_file(making.experiment, planned.role, content, run, record)
 
 
-def _quantised(making: Making, step: Step, content: bytes) -> bytes:
+def _quantised(making: Making, run: Run, step: Step, content: bytes) -> bytes:
     if step.kind == INT4:
         return int4_file(content)
     if step.ranges == DYNAMIC:
         return dynamic_int8_file(content)
-    return int8_file(content, making.calibration(), reduce_range=True)
-
-
-def _example(experiment: Experiment) -> Tensor:
-    return torch.zeros(2, experiment.input.channels, *experiment.input.size)
-
-
-def _add_file(experiment: Experiment, role: str, content: bytes, parent: Run, record: dict[str, Any]) -> None:
-    """Add an ONNX file as a run.
-
-    Raises:
-        ModelError: onnxruntime cannot run it, as where an operator is missing.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"{role}.onnx"
-        path.write_bytes(without_notes(content))
-        run = experiment.with_model(role, path).runs[role]
-    run.training = record
-    experiment.runs[role] = run
+    return int8_file(content, making.calibration(run))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import torch
+from PIL import Image
+from torch import Tensor
 
 from kdviz.core.vocabulary import Role
-from kdviz.data import LabelledImages
 from kdviz.experiment import Experiment
 from kdviz.explanation.explain import explain
 from kdviz.metrics import AgreementReport, agreement
@@ -17,14 +18,29 @@ from kdviz.metrics import AgreementReport, agreement
 MEASURE = "pearson"
 
 
-def chosen_images(samples: LabelledImages, count: int) -> list[int]:
+class PicturesWithLabels(Protocol):
+    """Pictures that can be asked for one by one, such as :class:`kdviz.data.LabelledImages`."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def labels(self) -> Tensor:
+        """Labels, int64 (N,)."""
+        ...
+
+    def picture(self, sample: int, /) -> Image.Image:
+        """A picture as the models see it."""
+        ...
+
+
+def chosen_images(samples: PicturesWithLabels, count: int) -> list[int]:
     """Numbers of the samples whose maps are compared: always the same random choice, so that rows can be paired."""
     order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(0))
     return sorted(order[:count].tolist())
 
 
 def compare_maps(
-    experiment: Experiment, child: str, samples: LabelledImages, count: int, masks: int, device: str = "auto"
+    experiment: Experiment, child: str, samples: PicturesWithLabels, count: int, masks: int, device: str = "auto"
 ) -> Iterator[dict[str, Any]]:
     """The columns of compression.parquet on maps, after each image; the last ones are complete.
 

@@ -14,6 +14,7 @@ from kdviz.experiment import Experiment
 from kdviz.metrics import Difference, PairedShares, paired_difference, paired_shares, score_interval
 from kdviz.studies.compression.names import INT8, QAT, SEED
 from kdviz.studies.compression.rows import known
+from kdviz.studies.compression.steps import is_repeatable
 from kdviz.studies.compression.table import read_compression
 from kdviz.studies.json_values import finite
 
@@ -115,11 +116,13 @@ class CompressionReport:
         runs: Role -> what its step did.
         stale: Roles whose weights, or whose parent's, have changed since the measurement.
         absent: Roles of which the experiment has only these figures, and no model.
+        unrepeatable: Roles of models of which it is not known how they were trained.
     """
 
     runs: Mapping[str, CompressedRun]
     stale: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
+    unrepeatable: tuple[str, ...] = ()
 
     @property
     def roots(self) -> list[str]:
@@ -190,7 +193,9 @@ def report_of(rows: Sequence[Mapping[str, Any]], experiment: Experiment | None =
     if experiment is None:
         return CompressionReport(runs)
     stale = tuple(row["child"] for row in rows if _is_stale(row, experiment))
-    return CompressionReport(runs, stale, tuple(role for role in runs if role not in experiment.runs))
+    absent = tuple(role for role in runs if role not in experiment.runs)
+    unrepeatable = tuple(role for role, run in experiment.runs.items() if not is_repeatable(run))
+    return CompressionReport(runs, stale, absent, unrepeatable)
 
 
 def _is_stale(row: Mapping[str, Any], experiment: Experiment) -> bool:

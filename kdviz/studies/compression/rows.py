@@ -42,8 +42,16 @@ def descendants(experiment: Experiment, role: str) -> list[str]:
     return [other for other in experiment.runs if other in found - {role}]
 
 
+def measured_split(experiment: Experiment) -> str:
+    """The split that steps are measured on: the test split; of given models, the one that they were measured on."""
+    splits = [split for run in experiment.runs.values() for split in run.metrics]
+    return Split.TEST if Split.TEST in splits or not experiment.is_imported or not splits else splits[0]
+
+
 def compression_rows(experiment: Experiment, maps: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """A row for each of :func:`compressed_roles` that is predicted on the test split, with its parent.
+    """A row for each of :func:`compressed_roles` that is predicted on :func:`measured_split`, with its parent.
+
+    Rows of models that the experiment does not hold, of which a table may be all that is kept, stay as they are.
 
     Args:
         experiment: The experiment.
@@ -53,17 +61,18 @@ def compression_rows(experiment: Experiment, maps: Mapping[str, Mapping[str, Any
     Raises:
         ExperimentError: predictions.parquet or compression.parquet is damaged or missing.
     """
-    predictions = _predictions(experiment.table("predictions"), Split.TEST)
+    predictions = _predictions(experiment.table("predictions"), measured_split(experiment))
     earlier = {row["child"]: row for row in _earlier(experiment)}
-    rows = []
+    rows = {child: row for child, row in earlier.items() if child not in experiment.runs}
     for role in compressed_roles(experiment):
         run = experiment.runs[role]
         if {role, run.parent} <= predictions.predicted.keys():
             row = _row(experiment, run, predictions)
             old = earlier.get(role, {})
             kept = old if all(old.get(name) == row[name] for name in _SAME) else {}
-            rows.append(row | {name: maps.get(role, kept).get(name) for name in MAPS})
-    return rows
+            rows[role] = row | {name: maps.get(role, kept).get(name) for name in MAPS}
+    order = dict.fromkeys([*earlier, *rows])  # parents stay before their children
+    return [rows[child] for child in order if child in rows]
 
 
 def _earlier(experiment: Experiment) -> list[dict[str, Any]]:
@@ -84,10 +93,10 @@ def _row(experiment: Experiment, run: Run, predictions: Predictions) -> dict[str
         "weights": run.sha256,
         "parent_weights": parent.sha256,
         "teacher_weights": teacher and teacher.sha256,
-        "split": Split.TEST,
+        "split": predictions.split,
         **_behaviour(experiment, run.role, parent.role, predictions),
-        "ece": run.metrics.get(Split.TEST, {}).get("ece"),
-        "parent_ece": parent.metrics.get(Split.TEST, {}).get("ece"),
+        "ece": run.metrics.get(predictions.split, {}).get("ece"),
+        "parent_ece": parent.metrics.get(predictions.split, {}).get("ece"),
         "bytes": file_bytes(run),
         "parent_bytes": file_bytes(parent),
         "flops": flops(experiment, run),

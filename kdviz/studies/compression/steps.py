@@ -35,6 +35,9 @@ _QAT_RECIPE: dict[str, Any] = {
     "feature_loss": "",
     "feature_options": {},
 }
+_UNKNOWN_RECIPE = TrainingConfig(epochs=6, batch_size=64, learning_rate=1e-4)
+"""Trains a given model on whose own recipe is not known."""
+
 _QAT_PART = 0.25  # of the parent's epochs
 
 
@@ -116,14 +119,28 @@ def plan_steps(experiment: Experiment, of: str, steps: list[Step], role: str = "
 
 def _check(experiment: Experiment, run: Run, steps: list[Step]) -> None:
     if not run.has_model:
-        raise ModelError("Of '{role}' only the predictions are known; only a model can be compressed.", role=run.role)
+        raise ModelError(
+            "Of '{role}' only the predictions are known, and only a model can be compressed; import its weights.",
+            role=run.role,
+        )
+    if run.network == ONNX and run.parent not in experiment.models:
+        raise ModelError(
+            "'{role}' is an ONNX file, whose layers cannot be changed any more; import the checkpoint that it was made "
+            "from, and compress that.",
+            role=run.role,
+        )
     if run.network == ONNX:
-        parent = run.parent or Role.KD_STUDENT
         raise ModelError(
             "'{role}' is an ONNX file, whose layers cannot be changed any more; compress what it was made from, "
             "such as --of {parent}.",
             role=run.role,
-            parent=parent,
+            parent=run.parent,
+        )
+    if not is_repeatable(run) and any(step.kind == SEED for step in steps):
+        raise SettingError(
+            "How '{role}' was trained is not known, so that it cannot be trained with another seed; compress it "
+            "without that comparison.",
+            role=run.role,
         )
     if run.parent and any(step.kind == SEED for step in steps):
         raise SettingError(
@@ -169,6 +186,18 @@ def was_distilled(run: Run) -> bool:
     return "temperature" in run.training
 
 
+def is_repeatable(run: Run) -> bool:
+    """Whether it is known how a run was trained, so that it can be trained anew."""
+    return "epochs" in run.training
+
+
+def learned_from_teacher(experiment: Experiment, run: Run) -> bool:
+    """Whether a run was trained with the experiment's teacher; of a given model its role says so."""
+    if is_repeatable(run):
+        return was_distilled(run)
+    return run.role == Role.KD_STUDENT and Role.TEACHER in experiment.models
+
+
 def recorded_config(record: Mapping[str, Any]) -> TrainingConfig:
     """The recipe in a training record; what it lacks is the default's.
 
@@ -184,14 +213,15 @@ def step_config(run: Run, step: Step, given: Mapping[str, Any]) -> TrainingConfi
     """The recipe of a step that trains.
 
     After pruning it is the parent's, with a rate that falls; with int8 in mind a quarter of its epochs, by Adam with a
-    tenth of the usual rate. All weights are trained.
+    tenth of the usual rate. All weights are trained. Where the parent's recipe is not known, it is Adam with that rate.
 
     Args:
         run: The parent.
         step: The step.
         given: Settings that the user gave, by name; they count more.
     """
-    config = replace(recorded_config(run.training), trainable="all", teacher_mixture=())
+    known = recorded_config(run.training) if is_repeatable(run) else _UNKNOWN_RECIPE
+    config = replace(known, trainable="all", teacher_mixture=())
     if step.kind == SEED:
         return replace(config, **{"seed": (config.seed + 1) % 2**31, **given})
     if step.kind == QAT:

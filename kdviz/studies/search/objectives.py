@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from kdviz.core.errors import SettingError, UnknownNameError
 from kdviz.core.language import N_, number, percent
 
-ACCURACY, OPERATIONS, AGREEMENT, INHERITED = "accuracy", "operations", "agreement", "inherited"
+ACCURACY, OPERATIONS, LATENCY, AGREEMENT, INHERITED = "accuracy", "operations", "latency", "agreement", "inherited"
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ OBJECTIVES = {
     for objective in (
         Objective(ACCURACY, "accuracy", N_("Validation accuracy"), True, True),
         Objective(OPERATIONS, "mflop", N_("Operations (MFLOP)"), False),
+        Objective(LATENCY, "latency", N_("Time of one picture (relative)"), False),
         Objective(AGREEMENT, "agreement", N_("Agreement of maps with the teacher's"), True),
         Objective(INHERITED, "inherited", N_("Inherited errors"), False, True),
     )

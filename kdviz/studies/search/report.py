@@ -56,6 +56,21 @@ class TestedCandidate:
 
 
 @dataclass(frozen=True)
+class Found:
+    """When the winner was found; that it is the best of all is known only after all trials.
+
+    Attributes:
+        trials: Trials until then, the winner among them.
+        seconds: Seconds of training of these trials.
+        share_of_grid: The same over the seconds of the grid; None: those are not known.
+    """
+
+    trials: int
+    seconds: float
+    share_of_grid: float | None
+
+
+@dataclass(frozen=True)
 class SearchReport:
     """A search as far as it is done.
 
@@ -100,7 +115,11 @@ class SearchReport:
     @property
     def seconds(self) -> float:
         """Seconds of training of all trials."""
-        return sum(row["seconds"] or 0.0 for row in self.trials)
+        return self.seconds_of(len(self.trials))
+
+    def seconds_of(self, count: int) -> float:
+        """Seconds of training of the first trials."""
+        return sum(row["seconds"] or 0.0 for row in self.trials[:count])
 
     @property
     def grid_runs(self) -> int:
@@ -113,6 +132,20 @@ class SearchReport:
             return sum(row["seconds"] for row in self.grid)
         tested = (self.candidates or {}).get(DEFAULT)
         return None if tested is None else self.grid_runs * tested.seconds
+
+    @property
+    def found(self) -> Found | None:
+        """When the winner was found; None: no trial is complete."""
+        if self.winner is None:
+            return None
+        number = 1 + [row["trial"] for row in self.trials].index(self.winner["trial"])
+        seconds, grid = self.seconds_of(number), self.grid_seconds
+        return Found(number, seconds, seconds / grid if grid else None)
+
+    def within(self, seconds: float) -> SearchReport:
+        """The search as it would be if it had ended with the last trial whose training ends within some seconds."""
+        ends = np.cumsum([row["seconds"] or 0.0 for row in self.trials])
+        return SearchReport(self.trials[: int((ends <= seconds).sum())], self.about, self.grid)
 
     def against(self, name: str) -> Difference | None:
         """Test accuracy of the winner less that of another candidate, over the seeds that both have; None: untested."""
@@ -140,6 +173,7 @@ class SearchReport:
             "candidates": tested,
             "differences": {name: None if each is None else asdict(each) for name, each in differences.items()},
             "seconds": self.seconds,
+            "found": None if self.found is None else asdict(self.found),
             "grid": {"runs": self.grid_runs, "seconds": self.grid_seconds, "trained": bool(self.grid)},
         }
         return finite(document)

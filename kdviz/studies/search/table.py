@@ -47,7 +47,8 @@ SEARCH = _Table(
             *_SETTINGS,
             ("epochs_done", pa.int32()),
             ("accuracy", pa.float64()),  # on the validation split, as all figures of this table
-            ("mflop", pa.float64()),  # null where it is no objective, as the next two
+            ("mflop", pa.float64()),  # null where it is no objective, as the next three
+            ("latency", pa.float64()),  # of one picture on one CPU thread, over that of the student in its own width
             ("agreement", pa.float64()),
             ("inherited", pa.float64()),
             ("seconds", pa.float64()),  # of training
@@ -55,6 +56,7 @@ SEARCH = _Table(
             ("reason", pa.string()),  # why it failed
         ]
     ),
+    later=("latency",),
 )
 """One row a trial. Its note has the objectives, the ranges and the importance of parameters."""
 

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from kdviz.compress.operations import operations_of
+from kdviz.compress.timing import time_ratio
 from kdviz.core.errors import ModelError, SettingError
 from kdviz.core.files import Store
 from kdviz.core.vocabulary import Split
@@ -188,6 +189,16 @@ class Trainings:
     def mflop(self, run: TrainingRun) -> float:
         """Operations for one picture, in millions."""
         return operations_of(self.model(run), self._pictures[:1]).flops / 1e6
+
+    def latency(self, run: TrainingRun) -> float:
+        """Time of one picture on one CPU thread, over that of the student in its own width, measured beside it."""
+        return time_ratio(self.model(run), self._reference, self._pictures[:1])
+
+    @cached_property
+    def _reference(self) -> nn.Module:
+        """The student in its own width, untrained: its time does not depend on its weights."""
+        spec = self._sweep.plan.student(self.config.seed).spec
+        return new_network(self.network, spec, len(self.experiment.classes), 0).eval()
 
     @cached_property
     def _pictures(self) -> torch.Tensor:

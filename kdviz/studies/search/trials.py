@@ -13,7 +13,7 @@ from kdviz.core.vocabulary import Split
 from kdviz.distill import Stage
 from kdviz.distill.storage.training_run import TrainingRun
 from kdviz.studies.search.maps import MapAgreement
-from kdviz.studies.search.objectives import AGREEMENT, OPERATIONS, Objective
+from kdviz.studies.search.objectives import AGREEMENT, LATENCY, OPERATIONS, Objective
 from kdviz.studies.search.pareto import on_front
 from kdviz.studies.search.space import Parameter
 from kdviz.studies.search.storage import import_optuna, importance, open_study, sampler, whole_storage
@@ -79,20 +79,22 @@ class Search:
 
     # the loop ---------------------------------------------------------------------------------------------------------
 
-    def run(self, count: int, engine: Engine, parallel: int = 1) -> Iterator[Stage]:
+    def run(self, count: int, engine: Engine, parallel: int = 1, timeout: float = math.inf) -> Iterator[Stage]:
         """Do trials until there are ``count``, and write search.parquet after each; yield their progress.
 
         Args:
             count: Number of trials that have ended, those of earlier calls among them.
             engine: :func:`kdviz.core.jobs.run_local`, or a function like it.
             parallel: Trials that are trained at a time, where the engine can.
+            timeout: Seconds of training of all trials, those of earlier calls among them, after which no further
+                trial begins.
 
         Raises:
             ExperimentError: The storage is locked, or no trial could be trained.
         """
         with whole_storage(self._folder):
             self._try_again()
-            while (ended := len(self.ended)) < count:
+            while (ended := len(self.ended)) < count and self.seconds < timeout:
                 batch = [self._ask() for _ in range(min(parallel, count - ended))]
                 yield from self._train(batch, ended, count, engine)
                 self.write()
@@ -109,6 +111,11 @@ class Search:
     def ended(self) -> list[FrozenTrial]:
         """The trials that have ended, without those that were interrupted, which have no figures."""
         return [trial for trial in self.study.trials if trial.state.is_finished() and _ROW in trial.user_attrs]
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training of the trials that have ended."""
+        return sum(trial.user_attrs[_ROW].get("seconds") or 0.0 for trial in self.ended)
 
     @property
     def complete(self) -> list[FrozenTrial]:
@@ -199,6 +206,7 @@ class Search:
         }
         names = [objective.name for objective in self.objectives]
         row |= {"mflop": self.trainings.mflop(run)} if OPERATIONS in names else {}
+        row |= {"latency": self.trainings.latency(run)} if LATENCY in names else {}
         row |= {"agreement": self._maps.of(run)} if AGREEMENT in names else {}
         if any(math.isnan(row[objective.column]) for objective in self.objectives):
             return _failed(run.identity, N_("one of its objectives could not be measured"))

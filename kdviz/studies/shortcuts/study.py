@@ -219,6 +219,7 @@ class ShortcutsStudy:
             "settings": {method: _plain(job.settings) for method, job in self.jobs.items()},
             "models": {role: run.sha256[:8] for role, run in self.experiment.runs.items()},
             "trained": {role: _recipe(run.training) for role, run in self.experiment.runs.items()},
+            "made_from": {role: [run.parent, run.made_by] for role, run in self.experiment.runs.items() if run.made_by},
             **self.about,
         }
         into = self.into or self.experiment

@@ -34,13 +34,43 @@ def test_several_objectives_have_a_front(page_of, tiny):
     report = read_search_report(tiny)
     _off, on = figures.search_front(report, report.objectives[1]).data
     assert list(on.x) == [0, 1, 2]
-    assert list(figures.search_history(report).data[2].y) == [0.9, 0.91, 0.92]
+    assert list(figures.search_history(report).data[-1].y) == [0.9, 0.91, 0.92]
     for chart, *more in (
         (figures.search_front, report.objectives[1]),
         (figures.search_history,),
         (figures.search_coordinates,),
     ):
         assert chart.file("png", report, *more)[1:4] == b"PNG"
+
+
+def test_trials_that_were_stopped_far_below_do_not_take_the_room_of_the_others(tiny):
+    rows = [trial(0, 0.95), trial(1, 0.96), trial(2, 0.958, "pruned"), trial(3, 0.2, "pruned")]
+    SEARCH.write(tiny, rows, ABOUT)
+    chart = figures.search_history(read_search_report(tiny))
+    low, high = chart.layout.yaxis.range
+    assert 0.94 < low < 0.95
+    assert 0.96 < high < 0.97
+    shown = {trace.name: (list(trace.x), list(trace.y)) for trace in chart.data if trace.visible is not False}
+    assert shown["stopped early"] == ([2], [0.958])
+    below, heights = shown["stopped early, below this figure"]
+    assert below == [3]
+    assert low < heights[0] < 0.95
+    (named,) = (trace for trace in chart.data if trace.name == "stopped early, below this figure")
+    assert "20.00%" in named.text[0]  # at the edge it stands for this
+
+
+def test_no_line_crosses_a_label_of_the_coordinates(tiny):
+    losses = ["dist", "soft_targets", "decoupled"] * 3
+    rows = [trial(number, 0.9 + number / 100, kd_loss=loss) for number, loss in enumerate(losses)]
+    SEARCH.write(tiny, rows, ABOUT)
+    chart = figures.search_coordinates(read_search_report(tiny))
+    lines = [(list(trace.x), list(trace.y)) for trace in chart.data]
+    assert all(min(y) >= 0 and max(y) <= 1 and min(x) == 0 for x, y in lines)
+    labels = chart.layout.annotations
+    assert {label.text for label in labels} >= {*losses, "0.1", "0.5", "90.00%", "98.00%"}
+    for label in labels:
+        left_of_all = label.x == 0 and label.xanchor == "right"
+        assert left_of_all or not 0 <= label.y <= 1
 
 
 def test_without_a_table_one_sentence_says_how_to_make_one(page_of, tiny):

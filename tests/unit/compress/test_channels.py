@@ -85,11 +85,13 @@ def test_a_share_is_between_0_and_1(share):
 
 def test_a_network_that_is_no_chain_needs_torch_pruning(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch_pruning", None)
-    require_prunable("paper_cnn")
+    network = torch.nn.Linear(2, 2)
+    require_prunable("paper_cnn", network)
+    require_prunable("timm/vit_tiny", torch.nn.MultiheadAttention(2, 1))
     with pytest.raises(SettingError, match=r'pip install "kdviz\[prune\]"'):
-        require_prunable("torchvision/resnet18")
+        require_prunable("torchvision/resnet18", network)
     with pytest.raises(SettingError, match="needs torch-pruning"):
-        require_prunable("linear_head")
+        require_prunable("linear_head", network)
 
 
 @pytest.mark.parametrize(

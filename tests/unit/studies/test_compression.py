@@ -170,6 +170,24 @@ def test_maps_stay_where_the_models_do_and_go_where_they_do_not(compressed):
 
 
 @pytest.mark.slow
+def test_rows_of_models_that_are_not_there_stay(compressed):
+    before = {row["child"]: row for row in read_compression(compressed)}
+    gone = replace(compressed, runs={**compressed.runs})
+    for role in ("small_pruned", "small", "kd_student_seed"):
+        del gone.runs[role]
+    rows = compression_rows(gone, {"kd_student_int8": {"masks": 7}})
+    assert [row["child"] for row in rows] == list(before)  # parents before their children
+    after = {row["child"]: row for row in rows}
+    assert after["kd_student_int8"]["masks"] == 7
+    kept = ("small_pruned", "small", "kd_student_seed")
+    assert {role: _plain(after[role]) for role in kept} == {role: _plain(before[role]) for role in kept}
+
+
+def _plain(row):
+    return {name: repr(value) for name, value in row.items()}  # NaN is NaN
+
+
+@pytest.mark.slow
 def test_the_agreement_of_a_model_with_itself_is_one(compressed, splits):
     copy = load_experiment(compressed.folder)
     twin = replace(copy.runs["kd_student"], role="twin", parent="kd_student", made_by="qat")
@@ -221,6 +239,7 @@ def test_what_cannot_be_compressed_is_refused(tiny, splits, monkeypatch):
     tiny.runs["kd_student"].network = "predictions"
     refused(ModelError, "only the predictions are known", tiny, splits, "kd_student", Step(QAT))
     tiny.runs["kd_student"].network = "torchvision/resnet18"
+    tiny.runs["kd_student"].unadapted = torch.nn.Linear(1, 1)
     monkeypatch.setitem(sys.modules, "torch_pruning", None)
     refused(SettingError, r'pip install "kdviz\[prune\]"', tiny, splits, "kd_student", Step(PRUNE, 0.5))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -25,8 +27,8 @@ def built(name: str) -> torch.nn.Module:
     return build_network(name, classes=4, channels=3, size=(32, 32)).eval()
 
 
-def samples(split: str, count: int) -> LabelledImages:
-    images = torch.randint(0, 256, (count, 3, 32, 32), generator=torch.Generator().manual_seed(1)).to(torch.uint8)
+def samples(split: str, count: int, side: int = 32) -> LabelledImages:
+    images = torch.randint(0, 256, (count, 3, side, side), generator=torch.Generator().manual_seed(1)).to(torch.uint8)
     return LabelledImages(images, torch.arange(count) % 4, ("a", "b", "c", "d"), split)
 
 
@@ -57,6 +59,29 @@ def test_a_pruned_network_is_built_again_from_its_record_and_pruned_again(tmp_pa
     assert sizes[1] < 0.3 * sizes[0]
     assert sizes[2] < 0.3 * sizes[1]
     assert not list(experiment.folder.glob("*.pt*"))
+
+
+@pytest.mark.slow
+def test_a_pruned_vision_transformer_is_built_again_from_its_record_and_pruned_again(tmp_path):
+    large = replace(COLOURS, size=(160, 160))
+    experiment = Experiment(tmp_path / "it", "folder", ("a", "b", "c", "d"), large, {}, "It")
+    network = build_network("timm/test_vit", classes=4, channels=3, size=(160, 160)).eval()
+    experiment.add_run("student", "timm/test_vit", network, RECORD, {})
+    experiment.save()
+    splits = {split: samples(split, 8, 160) for split in ("train", "validation")}
+    blocks = []
+    for of in ("student", "student_pruned"):
+        planned = plan_steps(experiment, of, [Step(PRUNE, 0.5)])
+        for _stage in make_run(Making(experiment, splits, {}, "cpu", with_teacher=False), planned[0]):
+            pass
+        opened = load_experiment(experiment.folder).runs[planned[0].role]
+        inputs = large.normalise(splits["train"].images[:2])
+        assert torch.equal(opened.model(inputs), experiment.runs[planned[0].role].model(inputs))
+        block = opened.model.blocks[0]
+        blocks.append((block.attn.num_heads, block.mlp.fc1.out_features))
+    whole = network.blocks[0]
+    assert blocks[0] == (whole.attn.num_heads // 2, whole.mlp.fc1.out_features // 2)
+    assert blocks[1] == (1, whole.mlp.fc1.out_features // 4)  # one head always stays
 
 
 def test_what_would_not_be_built_again_is_refused():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import pytest
 import search_rows
 from search_rows import ABOUT, SAMPLES, SETTINGS, final, trial, trials
@@ -139,6 +141,39 @@ def test_the_figure_that_chose_stands_apart_from_the_test():
     assert "8.3% of the 1,080 seconds that a grid" in estimated  # 54 runs of 20 seconds
 
 
+def test_the_winner_is_said_to_be_found_when_its_trial_ended():
+    untested = report_of(trials(), ABOUT)
+    assert asdict(untested.found) == {"trials": 4, "seconds": 40.0, "share_of_grid": None}
+    assert "found after 4 trials and 40 seconds of training; that it is the best" in " ".join(
+        search_sentences(untested)
+    )
+    found = report(356, 352)  # beside a grid of 1,080 seconds, of which all trials fit in a fifth
+    assert found.to_json()["found"] == {"trials": 4, "seconds": 40.0, "share_of_grid": pytest.approx(40 / 1080)}
+    text = " ".join(search_sentences(found))
+    assert "found after 4 trials and 40 seconds of training, 3.7% of the grid's time; that it is the best" in text
+    assert "a fifth of the grid" not in text
+
+
+@pytest.mark.parametrize(
+    ("grid", "words"),
+    [
+        (200.0, "The first 4 trials, all that fit in a fifth of the grid's time, would have given the same winner."),
+        (199.0, "The first 3 trials, all that fit in a fifth of the grid's time, would have given another winner: "
+         "trial 0, with a validation accuracy of 90.00%."),
+        (50.0, "The first trial, all that fits in a fifth of the grid's time, would have given another winner"),
+    ],
+)  # fmt: skip
+def test_the_winner_of_a_fifth_of_the_grids_time_is_said(grid, words):
+    rows = [*final("winner", 356, winner_of(trials())), *final("default", 352, SETTINGS)]
+    found = report_of(trials(), ABOUT, [{"seconds": grid}], rows)
+    assert words in " ".join(search_sentences(found))
+
+
+def test_what_does_not_fit_in_a_fifth_is_not_said():
+    rows = [*final("winner", 356, winner_of(trials())), *final("default", 352, SETTINGS)]
+    assert "a fifth" not in " ".join(search_sentences(report_of(trials(), ABOUT, [{"seconds": 49.0}], rows)))
+
+
 def test_the_default_recipe_as_the_winner_is_said_so():
     rows = [*final("winner", 360, winner_of(trials())), *final("default", 360, winner_of(trials()))]
     assert "The winner is the default recipe" in search_sentences(report_of(trials(), ABOUT, (), rows))[0]
@@ -160,6 +195,12 @@ def test_a_damaged_table_is_refused(tiny):
         read_search_report(tiny)
 
 
+def test_a_table_of_before_the_objective_latency_is_read(tiny):
+    SEARCH.write(tiny, trials(), ABOUT)
+    tiny.write_table("search", tiny.table("search").drop_columns(["latency"]))
+    assert {row["latency"] for row in read_search_report(tiny).trials} == {None}
+
+
 def test_every_parameter_has_an_option():
     from kdviz.cli import _parser
 
@@ -174,4 +215,8 @@ def test_only_several_objectives_have_a_front_in_words():
     sentences = " ".join(search_sentences(two))
     assert "1 trial is on the Pareto front" in sentences
     assert "Only accuracy was tested with new seeds" in sentences
+    assert "No trial was stopped early: with several objectives" in sentences
+    assert "Times are of this machine" not in sentences
+    timed = report_of([{**row, "latency": 0.5} for row in rows], {"objectives": ["accuracy", "latency"]})
+    assert "Times are of this machine" in " ".join(search_sentences(timed))
     assert "Pareto" not in " ".join(search_sentences(report_of(rows, ABOUT)))

@@ -13,12 +13,18 @@ from kdviz.app.page_header import heading
 from kdviz.app.pages.compression import PAGE
 from kdviz.app.texts import download_table, plain, say_missing, together
 from kdviz.core.files import stamp_of
-from kdviz.core.language import _, number, percent
+from kdviz.core.language import _, number, percent, signed_interval
+from kdviz.core.vocabulary import Role
 from kdviz.narrative.products.compression import limit_sentences, run_sentences, stale_sentences, step_title
+from kdviz.narrative.products.shortcut_use import shortcut_use_sentences
+from kdviz.narrative.shortcuts.sentences import condition_sentences, shortcut_title
 from kdviz.studies.comparison.judgement import points_interval
 from kdviz.studies.compression.report import CompressedRun, CompressionReport, read_compression_report
 from kdviz.studies.compression.rows import known
+from kdviz.studies.compression.shortcut_use import ShortcutUses, read_shortcut_uses
 from kdviz.studies.compression.table import NAME
+from kdviz.studies.regions.report import Mean
+from kdviz.studies.shortcuts.table import NAME as SHORTCUTS
 
 _INDENT = "\u2003"  # an em space, which a table keeps
 
@@ -42,6 +48,8 @@ def page() -> None:
         with st.expander(_("What chance alone changes: other seeds"), expanded=len(nulls) == len(runs)):
             for run in nulls:
                 _show_run(run)
+    for condition in _shortcuts(opened):
+        _show_shortcut(condition)
     st.markdown(f":gray[**{_('Limits')}** {plain(together(limit_sentences(report)))}]")
     download_table(opened.experiment, NAME)
 
@@ -50,6 +58,43 @@ def _report(opened: OpenExperiment) -> CompressionReport | None:
     """The table as it is by now."""
     stamp = stamp_of(opened.experiment.folder, f"{NAME}.parquet")
     return opened.cache.get(NAME, stamp, lambda: read_compression_report(opened.experiment))
+
+
+def _shortcuts(opened: OpenExperiment) -> list[ShortcutUses]:
+    """Conditions of a planted mark with compressed models, as they are by now."""
+    stamp = stamp_of(opened.experiment.folder, f"{SHORTCUTS}.parquet")
+    return opened.cache.get("compression-shortcuts", stamp, lambda: read_shortcut_uses(opened.experiment))
+
+
+def _show_shortcut(condition: ShortcutUses) -> None:
+    """Whether the steps changed the use of a planted mark."""
+    st.subheader(_("Use of a planted mark: {mark}", mark=shortcut_title(condition.report.shortcut)))
+    st.markdown(" ".join(plain(sentence) for sentence in condition_sentences(condition.report)))
+    st.dataframe(shortcut_table(condition), hide_index=True, height="content")
+    st.markdown("\n".join(f"- {plain(sentence)}" for sentence in shortcut_use_sentences(condition)))
+
+
+def shortcut_table(condition: ShortcutUses) -> pd.DataFrame:
+    """A row a step: what the mark of another class adds to that class's probability, in points."""
+    return pd.DataFrame(
+        [
+            {
+                _("Model"): use.child,
+                _("Step"): step_title(use.step),
+                _("Use of the mark (points)"): _of_mean(use.own),
+                _("Its parent's (points)"): _of_mean(use.parents),
+                _("Less its parent's (points)"): _of_mean(use.change, signed=True),
+            }
+            for use in condition.uses
+        ]
+    )
+
+
+def _of_mean(mean: Mean, *, signed: bool = False) -> str:
+    """A mean of shares in points, with its interval."""
+    values = (100 * mean.value, 100 * mean.low, 100 * mean.high)
+    value, low, high = signed_interval(*values, 1) if signed else (number(each, 1) for each in values)
+    return f"{value} [{low}, {high}]"
 
 
 def _show_missing(opened: OpenExperiment) -> None:
@@ -61,7 +106,9 @@ def _show_missing(opened: OpenExperiment) -> None:
         )
     )
     data = "" if opened.is_mnist else " --data DIR"
-    command = f"kdviz compress -e {opened.command_folder}{data} --of kd_student --prune 0.5 --qat"
+    models = opened.experiment.models
+    of = Role.KD_STUDENT if Role.KD_STUDENT in models else next(iter(models), Role.KD_STUDENT)
+    command = f"kdviz compress -e {opened.command_folder}{data} --of {of} --prune 0.5 --qat"
     say_missing(_("Nothing was compressed in this experiment yet; do so with:"), command)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -317,24 +318,27 @@ def _time(entry: CostEntry, axis: str) -> str:
     return f"{milliseconds(entry.costs[axis])} ({milliseconds(low)} – {milliseconds(high)})"
 
 
+def _software(machine: Mapping[str, Any]) -> list[str]:
+    """The libraries that ran there, with their versions; a device that only ran ONNX files has no PyTorch."""
+    names = {"torch": "PyTorch", "onnxruntime": "ONNX Runtime"}
+    return [f"{name} {plain(machine[column])}" for column, name in names.items() if machine[column]]
+
+
 def _show_machine(report: CostReport, source: _Source) -> None:
     machine = report.machine
     threads = plural("{count} thread", "{count} threads", report.threads)
     values = {
         "machine": plain(machine["machine"] or ""),
         "cores": plural("{count} core", "{count} cores", machine["cores"]),
-        "threads": threads,
-        "torch": plain(machine["torch"] or "–"),
-        "onnx": plain(machine["onnxruntime"] or "–"),
+        "threads": ", ".join([threads, *_software(machine)]),
         "when": plain((machine["measured"] or "")[:16].replace("T", " ")),
         "samples": plural("{count} sample", "{count} samples", machine["samples"] or 0),
         "split": _split(report),
     }
     st.caption(
         _(
-            "Measured on {machine}, {cores}, with {threads}, PyTorch {torch}, ONNX Runtime {onnx}, on {when} UTC; "
-            "accuracy on {samples} of the {split} split. Another machine gives other times: measure on the one that "
-            "counts.",
+            "Measured on {machine}, {cores}, with {threads}, on {when} UTC; accuracy on {samples} of the {split} "
+            "split. Another machine gives other times: measure on the one that counts.",
             **values,
         )
     )
