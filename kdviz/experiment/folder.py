@@ -29,9 +29,9 @@ from PIL import Image
 from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
 
+from kdviz.core.decoding.guarded import open_image_guarded
 from kdviz.core.errors import ExperimentError, SettingError, TargetError, UnknownNameError
 from kdviz.core.files import atomic_write
-from kdviz.core.images import open_image
 from kdviz.core.vocabulary import Role
 from kdviz.data import LabelledImages
 from kdviz.data.store import StoredSamples, samples_table
@@ -126,7 +126,7 @@ class Experiment(ExperimentTables):
 
     def prepare(self, image: Image.Image | str | Path) -> Image.Image:
         """Convert a picture to what the models see, before scaling and normalisation."""
-        picture = open_image(image) if isinstance(image, (str, Path)) else image
+        picture = open_image_guarded(image) if isinstance(image, (str, Path)) else image
         return self.input.prepare(picture)
 
     def preprocess(self, image: Image.Image | str | Path) -> Tensor:
