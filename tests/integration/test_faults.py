@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faulty import ROOT, command, half_written, pictures_of_two_classes, training, wait_for
+from faulty import ROOT, command, half_written, holding, pictures_of_two_classes, training, wait_for
 
 from kdviz.cli import main
 from kdviz.core.errors import ExperimentError, KdvizError
@@ -25,26 +25,10 @@ from kdviz.experiment import load_experiment
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="files are locked and processes ended as POSIX does it")
 
-HOLDER = """
-import sys, time
-from kdviz.core.processes.folder_lock import writing
-with writing(sys.argv[1], "kdviz sweep"):
-    print("held", flush=True)
-    time.sleep(600)
-"""
-
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return pictures_of_two_classes(tmp_path_factory.mktemp("data") / "two")
-
-
-def holding(folder: Path) -> subprocess.Popen[str]:
-    """Another process that writes a folder."""
-    process = subprocess.Popen([sys.executable, "-c", HOLDER, str(folder)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "held\n"
-    return process
 
 
 def test_a_second_command_is_told_who_writes_the_folder(
