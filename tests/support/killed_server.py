@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -142,9 +143,9 @@ class ServerKilling:
         shutil.rmtree(self.temporary)
 
 
-def kill_servers(room: Path, kills: int, seed: int = 0) -> KilledServer:
+def kill_servers(room: Path, kills: int, result: KilledServer, seed: int = 0) -> None:
     """Kill a server so many times, at random moments of a round."""
-    killing, result, chance = ServerKilling(room), KilledServer(), random.Random(seed)
+    killing, chance = ServerKilling(room), random.Random(seed)
     before = contents(killing.models)
     start, first = time.monotonic(), killing.start()
     while not killing.rounds and time.monotonic() < start + 2 * WAIT:
@@ -162,7 +163,6 @@ def kill_servers(room: Path, kills: int, seed: int = 0) -> KilledServer:
         killing.kill(child, result)
         if contents(killing.models) != before:
             result.faults.append("the server's own experiment has changed")
-    return result
 
 
 def state_of_file(path: Path, network: str) -> Path:
@@ -206,9 +206,9 @@ def is_alive(pid: int) -> bool:
 # the worker -----------------------------------------------------------------------------------------------------------
 
 
-def kill_workers(room: Path, kills: int, seed: int = 0) -> KilledServer:
+def kill_workers(room: Path, kills: int, result: KilledServer, seed: int = 0) -> None:
     """Kill the worker so many times while it computes maps; each time the next maps must be those of an unhurt one."""
-    result, chance = KilledServer(), random.Random(seed)
+    chance = random.Random(seed)
     weights = state_of_file(room / "teacher.pth", "timm/mobilenetv3_small_050")
     out = room / "models" / "own"
     kdviz.import_models({"teacher": weights}, classes=_CLASSES, inputs={"size": 64}, out=out)
@@ -235,7 +235,6 @@ def kill_workers(room: Path, kills: int, seed: int = 0) -> KilledServer:
                 result.faults.append("other maps")
     finally:
         pool.close()
-    return result
 
 
 def submitted(submit: Callable):
@@ -259,8 +258,9 @@ def maps_of(job) -> tuple[np.ndarray | None, float]:
 if __name__ == "__main__":
     count, *which = sys.argv[1:]
     for name in which or ["server", "worker"]:
-        with tempfile.TemporaryDirectory() as folder:
-            outcome = {"server": kill_servers, "worker": kill_workers}[name](Path(folder), int(count))
+        outcome = KilledServer()
+        with tempfile.TemporaryDirectory() as folder, suppress(KeyboardInterrupt):  # what came of it so far is said
+            {"server": kill_servers, "worker": kill_workers}[name](Path(folder), int(count), outcome)
         print(
             f"{name}: {outcome.kills} times killed, {outcome.busy} times at work, {len(outcome.faults)} faults; "
             f"{outcome.left} times a folder was left, {outcome.seconds:.1f} s at most",
