@@ -28,8 +28,15 @@ whose people one must be, and how long a login lasts."""
 _HOURS = 24.0
 _CLOCKS = 300.0  # seconds by which the provider's clock may be ahead
 
-_logged_out: dict[tuple[str, str, float], float] = {}
-"""Logins that were ended, and the time at which they would end anyway: a copied cookie is of no use after a log-out."""
+_COOKIE = 31 * 86_400.0  # seconds: longer than a browser sends Streamlit's cookie
+
+Login = tuple[str, str, float]
+"""Who issued it, for whom and when."""
+
+_ends: dict[Login, float] = {}
+"""When each login that this server has seen ends, by the clock of its process: that of the machine may jump."""
+_logged_out: set[Login] = set()
+"""Logins that were ended: a copied cookie is of no use after a log-out."""
 
 
 def passed() -> bool:
@@ -57,14 +64,21 @@ def passed() -> bool:
 
 def log_out() -> None:
     """End the login, also for whoever has a copy of the cookie; on this server."""
-    person, now = st.user.to_dict(), time.time()
-    for ended in [login for login, until in _logged_out.items() if until < now]:
-        del _logged_out[ended]
-    _logged_out[_login_of(person)] = _issued(person) + _seconds()
+    login = _login_of(st.user.to_dict())
+    _ends.setdefault(login, time.monotonic())
+    _logged_out.add(login)
     st.logout()
 
 
-def _login_of(person: Mapping[str, Any]) -> tuple[str, str, float]:
+def _forget_old() -> None:
+    """Forget the logins whose cookie no browser sends any more; until then, none begins anew because a clock jumps."""
+    now = time.monotonic()
+    for login in [login for login, end in list(_ends.items()) if end + _COOKIE < now]:
+        _ends.pop(login, None)
+        _logged_out.discard(login)
+
+
+def _login_of(person: Mapping[str, Any]) -> Login:
     return str(person.get("iss")), str(person.get("sub")), _issued(person)
 
 
@@ -84,8 +98,14 @@ def _seconds() -> float:
 
 def _lasts(person: Mapping[str, Any]) -> bool:
     """Whether a login is neither too old nor ended; Streamlit's cookie alone would keep it for 30 days."""
-    age = time.time() - _issued(person)
-    return -_CLOCKS <= age < _seconds() and _login_of(person) not in _logged_out
+    login = _login_of(person)
+    if login not in _ends:
+        _forget_old()
+        age = time.time() - _issued(person)
+        if not -_CLOCKS <= age < _seconds():
+            return False
+        _ends[login] = time.monotonic() + _seconds() - age
+    return time.monotonic() < _ends[login] and login not in _logged_out
 
 
 def is_on() -> bool:

@@ -21,7 +21,7 @@ from kdviz.cli.common.recipe_files import VerbParser
 from kdviz.cli.products import compress, export, profile
 from kdviz.cli.studies import federated, incremental, tune
 from kdviz.core.errors import ERRORS_VARIABLE, KdvizError
-from kdviz.core.processes.folder_lock import writing
+from kdviz.core.processes.folder_lock import writing_within
 from kdviz.core.processes.stopping import STATUS, Stopped, ending_when_asked
 
 _OF_THE_MACHINE = {
@@ -55,10 +55,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
-    folder = options.writes(options) if options.writes else None
+    folders = options.writes(options) if options.writes else None
     with ExitStack() as stack:
-        if folder is not None:
-            stack.enter_context(writing(folder, f"kdviz {options.verb}"))
+        for folder in [folders] if isinstance(folders, str) else folders or []:
+            stack.enter_context(writing_within(folder, f"kdviz {options.verb}"))
         options.let_go = stack.close  # for a command that goes on with another one in the same folder
         options.run(options)
 

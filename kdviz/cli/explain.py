@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from kdviz.experiment import Experiment
     from kdviz.saliency import SaliencyMap
 
-from kdviz.cli.common.arguments import add_experiment, common, set_threads, verb
+from kdviz.cli.common.arguments import add_experiment, common, set_threads, the_experiment, verb
 
 _SETTING = "setting_"  # before a setting's name among the parsed options
 OUTPUTS = (".png", ".svg", ".html", ".npz")
@@ -53,7 +53,13 @@ def _help(texts: dict[str, list[str]], count: int) -> str:
 
 
 def add(verbs: Any) -> None:
-    parser = verb(verbs, "explain", _explain, "Saliency maps of pictures by every model, into one file a picture.")
+    parser = verb(
+        verbs,
+        "explain",
+        _explain,
+        "Saliency maps of pictures by every model, into one file a picture.",
+        writes=lambda options: the_experiment(options) if options.showcase else None,
+    )
     parser.add_argument("images", nargs="*", metavar="IMAGE", help="pictures")
     add_experiment(parser)
     parser.add_argument(

@@ -13,6 +13,7 @@ from kdviz.cli.common.arguments import (
     at_least_zero,
     comma_list,
     common,
+    experiment_folder,
     schedule,
     seeds,
     the_experiment,
@@ -46,7 +47,7 @@ def add(verbs: Any) -> None:
         _study,
         "Maps of every model for many images: does the KD student look where its teacher looks, or at regions that "
         "people drew? Continues what was begun, and first trains the students whose weights are missing.",
-        writes=the_experiment,
+        writes=_written,
     )
     add_experiment(parser)
     parser.add_argument("--data", metavar="DIR", help="folder of the data; left away, MNIST is downloaded")
@@ -100,6 +101,12 @@ def add(verbs: Any) -> None:
     parser.add_argument("--runs", metavar="DIR", help="folder or URL of the trainings (default: runs/ beside)")
     parser.add_argument("--estimate", action="store_true", help="only say what the study would cost")
     common(parser)
+
+
+def _written(options: argparse.Namespace) -> list[str]:
+    """The experiment's folder, and that of ``--into``."""
+    into = experiment_folder(options.into) if options.into and not options.estimate else None
+    return [folder for folder in (the_experiment(options), into) if folder is not None]
 
 
 def _add_maps(parser: argparse.ArgumentParser) -> None:

@@ -185,6 +185,10 @@ class ImageError(KdvizError):
     """A picture cannot be read, or is too large."""
 
 
+class TooCostlyError(ImageError):
+    """The file of a picture keeps its decoder busy, or takes all of its memory."""
+
+
 class DatasetError(KdvizError):
     """A data set is missing, incomplete or damaged."""
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, features
 
-from kdviz.core.decoding.work import require_few_strips, require_little_work
+from kdviz.core.decoding.work import require_few_parts, require_little_work
 from kdviz.core.errors import ImageError
 from kdviz.core.resizing import covering_box, crop_offset, resized_size
 
@@ -70,7 +70,7 @@ def open_image(source: bytes | str | Path, name: str = "") -> Image.Image:
         ImageError: The file is missing, empty, not a picture, damaged or too large, or does not say which value is
             white.
     """
-    data, name = _read(source, name)
+    data, name = read_picture_file(source, name)
     with warnings.catch_warnings():
         # Pillow warns about odd metadata, and about sizes that our own, stricter limit already refuses.
         warnings.simplefilter("ignore")
@@ -115,7 +115,7 @@ def picture_size(source: bytes | str | Path, name: str = "") -> tuple[int, int]:
     Raises:
         ImageError: The file is missing, empty, not a picture, cut off or too large.
     """
-    data, name = _read(source, name)
+    data, name = read_picture_file(source, name)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         image = _identify(data, name)
@@ -139,7 +139,7 @@ def open_mask(source: bytes | str | Path, name: str = "") -> np.ndarray:
     Raises:
         ImageError: The file is missing, empty, not a picture, damaged or too large.
     """
-    data, name = _read(source, name)
+    data, name = read_picture_file(source, name)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         image = _identify(data, name)
@@ -163,7 +163,12 @@ def _mask_pixels(image: Image.Image, name: str) -> np.ndarray:
         raise _damaged(name) from error
 
 
-def _read(source: bytes | str | Path, name: str) -> tuple[bytes, str]:
+def read_picture_file(source: bytes | str | Path, name: str = "") -> tuple[bytes, str]:
+    """The content of a picture's file, and the picture's name in errors.
+
+    Raises:
+        ImageError: The file cannot be read, is empty or is too large.
+    """
     if isinstance(source, bytes):
         data, name = source, name or "The picture"
     else:
@@ -191,7 +196,7 @@ def _too_large(name: str) -> ImageError:
 
 
 def _identify(data: bytes, name: str) -> Image.Image:
-    require_few_strips(data, name)
+    require_few_parts(data, name)
     try:
         return Image.open(io.BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError as error:

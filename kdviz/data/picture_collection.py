@@ -13,8 +13,9 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
-from kdviz.core.errors import DatasetError, ImageError
-from kdviz.core.images import depth_of, open_image, picture_size
+from kdviz.core.decoding.guarded import open_image_guarded
+from kdviz.core.errors import DatasetError, ImageError, TooCostlyError
+from kdviz.core.images import depth_of, picture_size
 from kdviz.core.threads import in_order
 from kdviz.core.vocabulary import Split
 from kdviz.data.doubts import Doubt
@@ -65,7 +66,7 @@ class PictureFiles:
             DatasetError: Its parquet file cannot be read.
         """
         file = self.files[index]
-        picture = open_image(file if isinstance(file, Path) else file.read(), self.names[index])
+        picture = open_image_guarded(file if isinstance(file, Path) else file.read(), self.names[index])
         self._opened.add(index)
         if depth_of(picture)[0]:
             self._deep[index] = depth_of(picture)
@@ -80,6 +81,7 @@ class PictureFiles:
 
         Raises:
             DatasetError: Some cannot be read; the remaining ones are then read only to count the failures.
+            TooCostlyError: One takes too much time or memory.
         """
         chosen = range(len(self)) if indices is None else indices
         results = in_order(self._open_or_error, chosen, max(1, min(threads, os.cpu_count() or 1)))
@@ -146,5 +148,7 @@ class PictureFiles:
     def _open_or_error(self, index: int) -> Image.Image | str:
         try:
             return self.open(index)
+        except TooCostlyError:  # others of its kind are not tried only to count them
+            raise
         except (ImageError, DatasetError) as error:
             return error.sentence

@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kdviz.core.errors import DatasetError, ImageError, SettingError
-from kdviz.core.images import ENDINGS, depth_of, fit_to, open_image
+from kdviz.core.decoding.guarded import open_image_guarded
+from kdviz.core.errors import DatasetError, ImageError, SettingError, TooCostlyError
+from kdviz.core.images import ENDINGS, depth_of, fit_to
 from kdviz.data.doubts import Doubt
 from kdviz.data.samples import as_pixels
 
@@ -75,13 +76,16 @@ def read_pictures(
 
     Raises:
         DatasetError: Some files cannot be read (the first is named), or there is no room for the images.
+        TooCostlyError: One takes too much time or memory.
     """
     pixels, record = room_for((len(names), channels, *size)), reading or Reading()
 
     def read(number: int) -> str:
         try:
-            picture = open_image(folder / names[number], names[number])
+            picture = open_image_guarded(folder / names[number], names[number])
             pixels[number] = as_pixels(fit_to(picture, size, channels))
+        except TooCostlyError:  # others of its kind are not tried only to count them
+            raise
         except ImageError as error:
             return error.sentence
         record.deep += [depth_of(picture)] if depth_of(picture)[0] else []

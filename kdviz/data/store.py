@@ -22,7 +22,7 @@ from PIL import Image
 from torch import Tensor
 
 from kdviz.core.errors import ExperimentError, ImageError, SettingError, UnknownNameError
-from kdviz.core.images import open_image
+from kdviz.core.images import open_image, picture_size
 from kdviz.data import LabelledImages
 
 _SCHEMA = pa.schema(
@@ -211,10 +211,12 @@ class StoredSamples:
     def _decode(self, data: bytes | None) -> Image.Image:
         channels, height, width = self._shape
         try:
+            if picture_size(data or b"") != (height, width):  # a stranger's is not decoded to find that out
+                raise _damaged(self._path)
             picture = open_image(data or b"")
         except ImageError as error:
             raise _damaged(self._path) from error
-        if picture.size != (width, height) or picture.mode != ("L" if channels == 1 else "RGB"):
+        if picture.mode != ("L" if channels == 1 else "RGB"):
             raise _damaged(self._path)
         return picture
 

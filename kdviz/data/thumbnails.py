@@ -19,7 +19,7 @@ from PIL import Image
 
 from kdviz.core.errors import ExperimentError, ImageError, KdvizError
 from kdviz.core.files import replacing
-from kdviz.core.images import open_image
+from kdviz.core.images import open_image, picture_size
 
 NAME = "thumbnails.arrow"
 """Name of the file in an experiment's folder."""
@@ -125,9 +125,14 @@ class Thumbnails:
             ExperimentError: One is damaged.
         """
         try:
-            return [open_image(self._images[int(index)].as_py()) for index in indices]
+            return [self._picture(self._images[int(index)].as_py()) for index in indices]
         except ImageError as error:
             raise self._damaged() from error
+
+    def _picture(self, content: bytes) -> Image.Image:
+        if max(picture_size(content)) > SIDE:  # a stranger's, which would take long
+            raise self._damaged()
+        return open_image(content)
 
     def _damaged(self) -> ExperimentError:
         return ExperimentError("'{path}' is damaged; please make it again.", path=self._path)

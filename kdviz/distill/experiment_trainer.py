@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from kdviz.core.files import Store, require_writable
 from kdviz.core.moved import renamed, renamed_arguments
+from kdviz.core.processes.folder_lock import writing_within
 from kdviz.core.vocabulary import Role, Split
 from kdviz.data import LabelledImages
 from kdviz.data.doubts import Doubt, of_data
@@ -126,28 +127,29 @@ def train_experiment(
         networks = [member.network for member in (*members[:1], *chained)]
         for network, taught in pairwise((*networks, fresh)):
             require_layers(taught, network, spec, config)
-    require_writable(out)  # the last of the checks, so that what is refused leaves no empty folder
-    count = 2 if teaching.mutual else len(members) + len(links) + 2
-    runs = ExperimentRuns(trainer, experiment, count, of_data(splits), logits=teacher_logits)
-    yield from doubt_stages("data", 0, count, runs.doubts)
-    kd_config = replace(config, teacher_mixture=()) if links else config
-    kd_student = Member(Role.KD_STUDENT, student, kd_config, copy.deepcopy(fresh))
-    if teaching.mutual:
-        yield from runs.train_together([*members, kd_student])
-    else:
-        for member in members:
-            yield from runs.train_teacher(member)
-        yield from runs.doubt_logits()
-        for member, link in zip(chained, links, strict=True):
-            yield from runs.train_link(member, link)
-    start = trainer.keep_start(fresh) if student.weights is not None else ""
-    if not teaching.mutual:
-        yield from runs.train_student(kd_student, start, continues=teaching.generation_start == PREVIOUS)
-    yield from runs.train_student(Member(Role.STUDENT, student, config, fresh), start)
-    experiment.set_aside_tables()
-    experiment.save()
-    if not keep_unfinished:
-        forget_unfinished(out)
+    with writing_within(out):
+        require_writable(out)  # the last of the checks, so that what is refused leaves no empty folder
+        count = 2 if teaching.mutual else len(members) + len(links) + 2
+        runs = ExperimentRuns(trainer, experiment, count, of_data(splits), logits=teacher_logits)
+        yield from doubt_stages("data", 0, count, runs.doubts)
+        kd_config = replace(config, teacher_mixture=()) if links else config
+        kd_student = Member(Role.KD_STUDENT, student, kd_config, copy.deepcopy(fresh))
+        if teaching.mutual:
+            yield from runs.train_together([*members, kd_student])
+        else:
+            for member in members:
+                yield from runs.train_teacher(member)
+            yield from runs.doubt_logits()
+            for member, link in zip(chained, links, strict=True):
+                yield from runs.train_link(member, link)
+        start = trainer.keep_start(fresh) if student.weights is not None else ""
+        if not teaching.mutual:
+            yield from runs.train_student(kd_student, start, continues=teaching.generation_start == PREVIOUS)
+        yield from runs.train_student(Member(Role.STUDENT, student, config, fresh), start)
+        experiment.set_aside_tables()
+        experiment.save()
+        if not keep_unfinished:
+            forget_unfinished(out)
 
 
 class ExperimentTrainer:

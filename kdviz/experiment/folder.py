@@ -29,9 +29,10 @@ from PIL import Image
 from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
 
+from kdviz.core.decoding.guarded import open_image_guarded
 from kdviz.core.errors import ExperimentError, SettingError, TargetError, UnknownNameError
 from kdviz.core.files import atomic_write
-from kdviz.core.images import open_image
+from kdviz.core.processes.folder_lock import writing_within
 from kdviz.core.vocabulary import Role
 from kdviz.data import LabelledImages
 from kdviz.data.store import StoredSamples, samples_table
@@ -126,7 +127,7 @@ class Experiment(ExperimentTables):
 
     def prepare(self, image: Image.Image | str | Path) -> Image.Image:
         """Convert a picture to what the models see, before scaling and normalisation."""
-        picture = open_image(image) if isinstance(image, (str, Path)) else image
+        picture = open_image_guarded(image) if isinstance(image, (str, Path)) else image
         return self.input.prepare(picture)
 
     def preprocess(self, image: Image.Image | str | Path) -> Tensor:
@@ -205,11 +206,13 @@ class Experiment(ExperimentTables):
                     shape=tuple(samples.images.shape[1:]),
                     expected=shape,
                 )
-        atomic_write(self.folder / "samples.parquet", samples_table(splits, limit))
+        with writing_within(self.folder):
+            atomic_write(self.folder / "samples.parquet", samples_table(splits, limit))
 
     def write_stored(self, content: bytes) -> None:
         """Replace samples.parquet by ``content``, as :func:`kdviz.data.store.stored_samples` returns it."""
-        atomic_write(self.folder / "samples.parquet", content)
+        with writing_within(self.folder):
+            atomic_write(self.folder / "samples.parquet", content)
 
     def samples(self, split: str) -> StoredSamples:
         """The stored samples of a split; their pictures are read on demand.
@@ -259,7 +262,8 @@ class Experiment(ExperimentTables):
         )
         digest = hashlib.sha256(data).hexdigest()
         file = f"{role}-{digest[:8]}.safetensors"
-        atomic_write(self.folder / file, data)
+        with writing_within(self.folder):
+            atomic_write(self.folder / file, data)
         own, n_classes = spec or self.input, len(self.classes)
         run = Run(role, network_name, file, digest, training, metrics, self.folder, own, n_classes, self.input)
         self.runs[role] = run
@@ -305,15 +309,16 @@ class Experiment(ExperimentTables):
             raise ExperimentError(
                 "'{folder}' cannot be saved: a number in it is not finite.", folder=self.folder
             ) from error
-        for run in self.runs.values():
-            path = self.folder / run.weights
-            if run.network == ONNX and not path.exists() and isinstance(run.unadapted, OnnxNetwork):
-                atomic_write(path, run.unadapted.content)
-        atomic_write(self.folder / "experiment.json", f"{document}\n".encode())
-        listed = {run.weights for run in self.runs.values()}
-        for file in chain(self.folder.glob(f"*-{_HASH}.safetensors"), self.folder.glob(f"*-{_HASH}.onnx")):
-            if file.name not in listed:
-                file.unlink(missing_ok=True)
+        with writing_within(self.folder):
+            for run in self.runs.values():
+                path = self.folder / run.weights
+                if run.network == ONNX and not path.exists() and isinstance(run.unadapted, OnnxNetwork):
+                    atomic_write(path, run.unadapted.content)
+            atomic_write(self.folder / "experiment.json", f"{document}\n".encode())
+            listed = {run.weights for run in self.runs.values()}
+            for file in chain(self.folder.glob(f"*-{_HASH}.safetensors"), self.folder.glob(f"*-{_HASH}.onnx")):
+                if file.name not in listed:
+                    file.unlink(missing_ok=True)
 
     def check(self) -> None:
         """Refuse what :func:`kdviz.experiment.load_experiment` would refuse, before anything is trained or written.

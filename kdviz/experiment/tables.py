@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from kdviz.core.errors import ExperimentError
 from kdviz.core.files import open_parquet, replacing
+from kdviz.core.processes.folder_lock import writing_within
 
 
 class ExperimentTables:
@@ -71,6 +72,7 @@ class ExperimentTables:
             options: Of ``pyarrow.parquet.ParquetWriter``.
         """
         with (
+            writing_within(self.folder),
             replacing(self.folder / f"{name}.parquet") as path,
             pq.ParquetWriter(path, schema, compression="zstd", **options) as writer,
         ):

@@ -1,17 +1,10 @@
 """Models that were trained elsewhere, with a data set, as an experiment of kdviz."""
 
-from kdviz.importing.assemble import (
-    DATASET,
-    RECORD,
-    ImportPlan,
-    ImportProgress,
-    import_experiment,
-    report,
-    require_replaceable,
-)
+from kdviz.importing.assemble import RECORD, ImportPlan, ImportProgress, import_experiment, report
 from kdviz.importing.first_maps import first_maps
 from kdviz.importing.footprint import small_footprint
 from kdviz.importing.spec import KEYS, ModelSpec, named_model, parse_spec, role_of
+from kdviz.importing.staging import DATASET, require_replaceable
 
 __all__ = [
     "DATASET",

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kdviz.core.errors import ExperimentError, ModelError, SettingError
-from kdviz.core.files import PART
+from kdviz.core.errors import ModelError, SettingError
 from kdviz.data.doubts import recorded_doubts
 from kdviz.data.given_predictions import read_predictions
 from kdviz.data.labels.class_names import class_order
@@ -25,11 +20,9 @@ from kdviz.data.picture_files import PictureFiles
 from kdviz.experiment import PREDICTIONS, Experiment, Run, load_experiment
 from kdviz.importing.model import ImportedModel, import_model
 from kdviz.importing.spec import ModelSpec
+from kdviz.importing.staging import DATASET, move_into_place, require_replaceable, staging_folder, unfinished_of
 from kdviz.models.inputs import InputSpec, common_picture
 from kdviz.studies.predictions.file_evaluation import KEPT, evaluate_files
-
-DATASET = "imported"
-"""Data set of an imported experiment in experiment.json."""
 
 RECORD = "import"
 """Key of a run's training record that holds how the model was imported."""
@@ -86,6 +79,7 @@ def import_experiment(plan: ImportPlan) -> Iterator[ImportProgress]:
     """Import the experiment and yield progress; its folder is replaced at the end, or else stays as it was.
 
     Raises:
+        FolderInUseError: Another process is writing the folder.
         KdvizError: A file cannot be used; the text says what to do.
     """
     require_replaceable(plan.out)
@@ -287,64 +281,3 @@ def unique_names(names: Sequence[str]) -> tuple[str, ...]:
         seen[name] += 1
         distinct.append(name if counts[name] == 1 or seen[name] == 1 else f"{name} ({seen[name]})")
     return tuple(distinct)
-
-
-# the folder -----------------------------------------------------------------------------------------------------------
-
-
-def require_replaceable(out: Path) -> bool:
-    """Whether ``out`` holds an earlier import, which may be replaced; False if it is empty or missing.
-
-    Raises:
-        ExperimentError: Something else is there.
-    """
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return False
-    dataset: Any = None
-    with suppress(OSError, ValueError, AttributeError):
-        dataset = json.loads((out / "experiment.json").read_text(encoding="utf-8")).get("dataset")
-    if dataset != DATASET:
-        raise ExperimentError("'{out}' holds something that no import made; choose another folder with --out.", out=out)
-    return True
-
-
-def unfinished_of(out: Path) -> Path:
-    """Where an import into ``out`` keeps the logits of the pictures until its end: beside it, since it is replaced."""
-    return out.parent / f".{out.name}-unfinished"
-
-
-@contextmanager
-def staging_folder(out: Path) -> Iterator[Path]:
-    """A temporary folder on the same disk as ``out``; it is removed afterwards unless it was moved."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{out.name}-", suffix=PART, dir=out.parent))
-    except OSError as error:
-        raise ExperimentError(
-            "No experiment can be made in '{parent}': {strerror}.", parent=out.parent, strerror=error.strerror or error
-        ) from error
-    try:
-        folder.chmod(0o755)
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def move_into_place(folder: Path, out: Path) -> None:
-    """Move a finished folder to ``out``, in place of what is there.
-
-    Raises:
-        ExperimentError: The folder cannot be moved; what was there stays.
-    """
-    old = folder.with_name(f"{folder.name}-old")
-    if out.exists():
-        out.replace(old)
-    try:
-        folder.replace(out)
-    except OSError as error:
-        if old.exists():
-            old.replace(out)
-        raise ExperimentError(
-            "The experiment cannot be moved to '{out}': {strerror}.", out=out, strerror=error.strerror or error
-        ) from error
-    shutil.rmtree(old, ignore_errors=True)

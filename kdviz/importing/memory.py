@@ -22,15 +22,10 @@ from kdviz.data.labels.class_names import read_classes
 from kdviz.data.picture_files import PictureFiles, read_picture_files
 from kdviz.experiment import ROLES, Experiment
 from kdviz.experiment.run import Run, as_network
-from kdviz.importing.assemble import (
-    assemble_experiment,
-    move_into_place,
-    require_replaceable,
-    staging_folder,
-    unfinished_of,
-)
+from kdviz.importing.assemble import assemble_experiment
 from kdviz.importing.model import ImportedModel, import_model, validated_module
 from kdviz.importing.spec import ModelSpec, checked_input, role_of
+from kdviz.importing.staging import move_into_place, require_replaceable, staging_folder, unfinished_of
 from kdviz.importing.trusted import as_onnx
 from kdviz.models.identify import Match, identify, tensors_for
 from kdviz.models.library_inputs import input_of
@@ -72,6 +67,7 @@ def import_models(
         device: A torch device, or ``auto``.
 
     Raises:
+        FolderInUseError: Another process is writing ``out``.
         KdvizError: A model, a file or the data cannot be used; the text says what to do.
     """
     if not models:

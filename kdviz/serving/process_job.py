@@ -79,7 +79,7 @@ class ProcessJob:
         """
         self._process = process = subprocess.Popen(
             command,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,  # nothing is written: it ends with this process, by which the other one can know
             stdout=subprocess.DEVNULL if log is None else subprocess.PIPE,
             stderr=subprocess.PIPE if log is None else log,
             env={**os.environ, "PYTHONPATH": _python_path(), "PYTHONUTF8": "1", **(variables or {})},
@@ -97,6 +97,8 @@ class ProcessJob:
         finally:
             limit.cancel()
             atexit.unregister(process.kill)
+            if process.stdin is not None:
+                process.stdin.close()
 
     def _read(self, stream: IO[bytes] | None) -> None:
         assert stream is not None

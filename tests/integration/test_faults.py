@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faulty import ROOT, command, half_written, pictures_of_two_classes, training, wait_for
+from faulty import ROOT, command, half_written, holding, pictures_of_two_classes, training, wait_for
 
 from kdviz.cli import main
 from kdviz.core.errors import ExperimentError, KdvizError
@@ -25,26 +25,10 @@ from kdviz.experiment import load_experiment
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="files are locked and processes ended as POSIX does it")
 
-HOLDER = """
-import sys, time
-from kdviz.core.processes.folder_lock import writing
-with writing(sys.argv[1], "kdviz sweep"):
-    print("held", flush=True)
-    time.sleep(600)
-"""
-
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return pictures_of_two_classes(tmp_path_factory.mktemp("data") / "two")
-
-
-def holding(folder: Path) -> subprocess.Popen[str]:
-    """Another process that writes a folder."""
-    process = subprocess.Popen([sys.executable, "-c", HOLDER, str(folder)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "held\n"
-    return process
 
 
 def test_a_second_command_is_told_who_writes_the_folder(
@@ -259,23 +243,40 @@ def test_a_full_disk_at_every_write(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "verbs"), [("KILL", ["train"]), ("TERM", ["sweep"])])
+@pytest.mark.parametrize(("number", "verbs"), [("KILL", ["train"]), ("TERM", ["sweep"]), ("KILL", ["tune"])])
 def test_nothing_is_lost_but_what_was_under_way(number: str, verbs: list[str]) -> None:
     """A few times; docs/explanation/faults.md says what came of many."""
+    if "tune" in verbs:
+        pytest.importorskip("optuna")
+    said = said_by("killed.py", number, "3", *verbs)
+    lines = said.splitlines()
+    assert [line.split(",")[0] for line in lines] == [f"{verb}: 3 times ended" for verb in verbs], said
+    assert all(" 0 faults; " in line for line in lines), said
+    lost = [float(number) for number in re.findall(r"; ([\d.]+) epochs done again each time", said)]
+    assert len(lost) == len(verbs), said
+    assert max(lost) <= 1, said
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are listed as Linux does it")
+@pytest.mark.parametrize("what", ["server", "worker"])
+def test_a_server_and_its_worker_leave_nothing_when_they_are_killed(what: str) -> None:
+    said = said_by("killed_server.py", "2", what)
+    assert said.startswith(f"{what}: 2 times killed, "), said
+    assert " 0 faults; " in said
+
+
+def said_by(script: str, *arguments: str) -> str:
+    """What a script of tests/support prints."""
     paths = os.pathsep.join(str(path) for path in (ROOT, ROOT / "tests", ROOT / "tests" / "support"))
     ended = subprocess.run(
-        [sys.executable, str(ROOT / "tests" / "support" / "killed.py"), number, "3", *verbs],
+        [sys.executable, str(ROOT / "tests" / "support" / script), *arguments],
         env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         check=True,
     )
-    lines = ended.stdout.splitlines()
-    assert [line.split(",")[0] for line in lines] == [f"{verb}: 3 times ended" for verb in verbs], ended.stdout
-    assert all(" 0 faults; " in line for line in lines), ended.stdout
-    lost = [float(number) for number in re.findall(r"; ([\d.]+) epochs done again each time", ended.stdout)]
-    assert len(lost) == len(verbs), ended.stdout
-    assert max(lost) <= 1, ended.stdout
+    return ended.stdout
 
 
 @pytest.mark.parametrize("how", ["gone", "cut off", "another's"])

@@ -35,6 +35,23 @@ def training(data: Path, out: Path, *more: str) -> list[str]:
     return ["train", "folder", "--data", str(data), "--out", str(out), *networks, *recipe, *more]
 
 
+HOLDER = """
+import sys, time
+from kdviz.core.processes.folder_lock import writing
+with writing(sys.argv[1], "kdviz sweep"):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+def holding(folder: Path) -> subprocess.Popen[str]:
+    """Another process that writes a folder; the caller ends it."""
+    process = subprocess.Popen([sys.executable, "-c", HOLDER, str(folder)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
 @contextmanager
 def command(*arguments: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
     """``kdviz`` in a process of its own, which is killed at the end if it still runs."""

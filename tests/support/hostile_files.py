@@ -136,22 +136,30 @@ def _encoded(image: Image.Image, kind: str, **options: object) -> bytes:
     return buffer.getvalue()
 
 
+def _chunk(name: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+
+def _png(width: int, height: int, rows: bytes, more: bytes = b"") -> bytes:
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + more + _chunk(b"IDAT", rows) + _chunk(b"IEND", b"")
+
+
+def png_in_chunks(count: int) -> bytes:
+    """A PNG of 8 x 8 pixels with so many empty chunks, of which a reader takes each in turn."""
+    return _png(8, 8, zlib.compress(bytes(72)), _chunk(b"abCd", b"") * count)
+
+
 def _pictures() -> Iterator[tuple[str, bytes]]:
-    def chunk(name: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
-
-    def png(width: int, height: int, rows: bytes, more: bytes = b"") -> bytes:
-        header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-        return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + more + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
-
-    yield "huge.png", png(2**31 - 1, 2**31 - 1, zlib.compress(b""))
-    yield "wide.png", png(40_000_000, 1, zlib.compress(bytes(40_000_001)))
-    yield "text-bomb.png", png(8, 8, zlib.compress(bytes(72)), chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(10**8))))
+    yield "huge.png", _png(2**31 - 1, 2**31 - 1, zlib.compress(b""))
+    yield "wide.png", _png(40_000_000, 1, zlib.compress(bytes(40_000_001)))
+    yield "text-bomb.png", _png(8, 8, zlib.compress(bytes(72)), _chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(10**8))))
     yield (
         "profile-bomb.png",
-        png(8, 8, zlib.compress(bytes(72)), chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(10**8)))),
+        _png(8, 8, zlib.compress(bytes(72)), _chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(10**8)))),
     )
-    yield "more-data.png", png(8, 8, zlib.compress(bytes(10**8)))
+    yield "chunks.png", png_in_chunks(1_500_000)
+    yield "more-data.png", _png(8, 8, zlib.compress(bytes(10**8)))
     progressive = _encoded(Image.new("L", (1000, 1000)), "JPEG", progressive=True)
     last, end = progressive.rindex(b"\xff\xda"), progressive.rindex(b"\xff\xd9")
     yield "scans.jpg", progressive[:end] + progressive[last:end] * 30_000 + progressive[end:]
@@ -166,6 +174,7 @@ def _pictures() -> Iterator[tuple[str, bytes]]:
     )
     yield "vector.png", b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
     yield "postscript.jpg", b"%!PS-Adobe-3.0\n%%BoundingBox: 0 0 10 10\n(%pipe%touch exploded) (w) file\n"
+    yield "float.tif", _encoded(Image.fromarray(np.full((6300, 6300), 7, np.float32)), "TIFF", compression="tiff_lzw")
     yield "loop.tif", struct.pack("<2sHIHI", b"II", 42, 8, 0, 8)
 
 

@@ -14,9 +14,11 @@ import pkgutil
 import random
 import shutil
 import signal
+import sqlite3
 import sys
 import tempfile
 import time
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,7 +34,8 @@ from kdviz.core.processes.folder_lock import writing
 from kdviz.core.processes.stopping import STATUS
 from kdviz.experiment import load_experiment
 
-_TRAININGS, _STEPS = ("train", "sweep"), 6  # steps of an epoch
+_TRAININGS, _STEPS = ("train", "sweep", "tune"), 6  # steps of an epoch
+_TIMES = ("seconds",)  # columns of a search that no two have alike
 
 
 @dataclass
@@ -61,7 +64,15 @@ def import_all() -> None:
     for module in pkgutil.walk_packages(kdviz.__path__, "kdviz."):
         if not module.name.startswith(("kdviz.app", "kdviz.__main__", "kdviz.serving.worker")):
             importlib.import_module(module.name)
-    for name in ("torchvision.transforms.v2", "onnxruntime", "scipy.stats", "tqdm", "PIL.TiffImagePlugin"):
+    for name in (
+        "torchvision.transforms.v2",
+        "onnxruntime",
+        "scipy.stats",
+        "tqdm",
+        "PIL.TiffImagePlugin",
+        "optuna",
+        "sqlalchemy",
+    ):
         importlib.import_module(name)
 
 
@@ -141,6 +152,10 @@ class Killing:
                 "4",
                 *one,
             ],
+            "tune": [
+                *("tune", *of, *data, "--trials", "4", "--epochs", "2:6", "--batch-size", "8"),
+                *("--test-seeds", "7,8", *one),
+            ],
             "import": ["import", "--out", str(self.out), "--teacher", f"{weights},network=paper_fc", *names],
             "compress": ["compress", *of, *data, "--of", "teacher", "--int8", *one],
         }[self.verb]
@@ -201,7 +216,7 @@ def run(room: Path, verb: str, kills: int, number: int = signal.SIGKILL, seed: i
     killing.begin()
     killing.work = 0
     whole = killing.fork_and_wait(killing.arguments())
-    expected, work = weights_of(killing.out), killing.work
+    expected, work = outcome_of(killing.out), killing.work
     killing.begin()
     killing.work = 0
     while result.kills < kills:
@@ -216,11 +231,11 @@ def run(room: Path, verb: str, kills: int, number: int = signal.SIGKILL, seed: i
         result.ends += 1
         if "Traceback" in killing.log.read_text(errors="replace"):
             result.faults.append(killing.log.read_text(errors="replace")[-500:])
-        result.faults += [] if weights_of(killing.out) == expected else ["other weights"]
+        result.faults += [] if outcome_of(killing.out) == expected else ["another outcome"]
         killing.begin()
     killing.fork_and_wait(killing.arguments())
     result.faults += damaged(killing.out)
-    result.faults += [] if weights_of(killing.out) == expected else ["other weights"]
+    result.faults += [] if outcome_of(killing.out) == expected else ["another outcome"]
     again = killing.work - (result.ends + 1) * work
     result.lost = again / kills / (_STEPS if verb in _TRAININGS else work)
     with writing(killing.out, "test"):  # tidies up what the last kill left
@@ -240,8 +255,15 @@ def not_said(killing: Killing) -> list[str]:
     return faults
 
 
-def weights_of(folder: Path) -> dict[str, str]:
-    return {role: run.sha256 for role, run in load_experiment(folder).runs.items()}
+def outcome_of(folder: Path) -> dict[str, object]:
+    """What must be the same however often a command was killed: the weights, and the trials of a search."""
+    experiment = load_experiment(folder)
+    outcome: dict[str, object] = {role: run.sha256 for role, run in experiment.runs.items()}
+    for name in ("search", "search_final"):
+        if experiment.has_table(name):
+            rows = experiment.table(name).to_pylist()
+            outcome[name] = [{key: value for key, value in row.items() if key not in _TIMES} for row in rows]
+    return outcome
 
 
 def damaged(folder: Path) -> list[str]:
@@ -258,14 +280,23 @@ def damaged(folder: Path) -> list[str]:
                     file.keys()
             elif path.name == "experiment.json":
                 load_experiment(folder)
+            elif path.suffix == ".db":
+                faults += damaged_database(path)
         except Exception as error:
             faults.append(f"{path.name}: {type(error).__name__}: {error}")
     return faults
 
 
+def damaged_database(path: Path) -> list[str]:
+    """What SQLite finds in the file of a search, which may have been killed between two of its writes."""
+    with closing(sqlite3.connect(path)) as database:
+        found = [str(row[0]) for row in database.execute("PRAGMA integrity_check")]
+    return [] if found == ["ok"] else [f"{path.name}: {each}" for each in found]
+
+
 if __name__ == "__main__":
     which, count, *verbs = sys.argv[1:]
-    for verb in verbs or ["train", "sweep", "evaluate", "study", "import", "compress"]:
+    for verb in verbs or ["train", "sweep", "evaluate", "study", "import", "compress", "tune"]:
         with tempfile.TemporaryDirectory() as room:
             outcome = run(Path(room), verb, int(count), signal.Signals[f"SIG{which}"])
         print(

@@ -14,8 +14,8 @@ from kdviz.core.files import MODELS
 from kdviz.core.texts.comma_lists import entries
 from kdviz.core.vocabulary import Split
 
-Written = Callable[[argparse.Namespace], "str | None"]
-"""Which folder a command with these options writes; None: none."""
+Written = Callable[[argparse.Namespace], "str | Iterable[str] | None"]
+"""Which folder, or folders, a command with these options writes; None: none."""
 
 
 def verb(
@@ -27,7 +27,7 @@ def verb(
         verbs: What :meth:`argparse.ArgumentParser.add_subparsers` gave.
         name, help: Of the command.
         run: What it does, with its options.
-        writes: Which folder it writes, so that one command at a time does; None: none.
+        writes: Which folders it writes, so that one command at a time does; None: none.
     """
     parser = verbs.add_parser(name, help=help, description=help, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.set_defaults(run=run, writes=writes, wrong_usage=parser.error)
@@ -41,9 +41,12 @@ def the_out(options: argparse.Namespace) -> str | None:
 
 def the_experiment(options: argparse.Namespace) -> str | None:
     """The folder of ``-e``; None where there is none, and where a command only estimates."""
-    if getattr(options, "estimate", False):
-        return None
-    given, bundled = Path(options.experiment), MODELS / options.experiment
+    return None if getattr(options, "estimate", False) else experiment_folder(options.experiment)
+
+
+def experiment_folder(name: str) -> str | None:
+    """The folder of an experiment, given by its path or by its name in models/; None where there is none."""
+    given, bundled = Path(name), MODELS / name
     folders = [folder for folder in (given, bundled) if _is_experiment(folder)]
     return str(folders[0]) if folders else None
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import struct
 import sys
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
-SECONDS = 10
+if TYPE_CHECKING:
+    from PIL import Image
+
+SECONDS = 8
 """Processor time that a picture may take."""
 
 MEMORY = 2**31
@@ -18,6 +21,9 @@ BYTES = 10**6
 
 MODES = {"L": 1, "RGB": 3}
 """Bytes of a pixel."""
+
+PICTURE, MASK = "picture", "mask"
+"""What is made of a file: see :func:`kdviz.core.images.open_image` and :func:`kdviz.core.images.open_mask`."""
 
 _FROM_FILES = ("kdviz-depth", "kdviz-peak")  # what kdviz.core.images notes of a picture
 
@@ -35,37 +41,46 @@ def read_exactly(stream: IO[bytes], count: int) -> bytes:
 
 
 def main() -> None:
-    """Answer requests from stdin on stdout until they end: lengths of name and content, then both."""
+    """Answer requests from stdin on stdout until they end: the length of what is said of a file, that, and the file."""
     _limit_memory()
     requests, answers = sys.stdin.buffer, sys.stdout.buffer
-    while header := requests.read(16):
-        _serve(requests, answers, *struct.unpack("<QQ", header))
+    while header := requests.read(8):
+        _serve(requests, answers, *struct.unpack("<Q", header))
 
 
-def _serve(requests: IO[bytes], answers: IO[bytes], name_length: int, length: int) -> None:
+def _serve(requests: IO[bytes], answers: IO[bytes], length: int) -> None:
     """Answer one request; nothing of a picture is kept when it is answered."""
-    name = read_exactly(requests, name_length).decode()
-    content = read_exactly(requests, length)
+    about = json.loads(read_exactly(requests, length))
+    content = read_exactly(requests, about["length"])
     _limit_time()
-    answer, pixels = _decoded(content, name)
+    answer, pixels = _decoded(content, about["name"], about["what"])
     text = json.dumps(answer).encode()
     answers.write(struct.pack("<Q", len(text)) + text)
     answers.write(pixels)
     answers.flush()
 
 
-def _decoded(content: bytes, name: str) -> tuple[dict[str, Any], bytes]:
+def _decoded(content: bytes, name: str, what: str) -> tuple[dict[str, Any], bytes]:
     from kdviz.core.errors import ImageError
     from kdviz.core.images import open_image
 
     try:
-        picture = open_image(content, name)
+        picture = open_image(content, name) if what == PICTURE else _mask(content, name)
         info = {key: picture.info[key] for key in _FROM_FILES if key in picture.info}
         return {"mode": picture.mode, "size": picture.size, "info": info}, picture.tobytes()
     except ImageError as error:
         if isinstance(error.__cause__, MemoryError):
             raise
         return {"error": error.sentence.to_json()}, b""
+
+
+def _mask(content: bytes, name: str) -> Image.Image:
+    import numpy as np
+    from PIL import Image
+
+    from kdviz.core.images import open_mask
+
+    return Image.fromarray(open_mask(content, name).astype(np.uint8) * 255)
 
 
 def _limit_memory() -> None:

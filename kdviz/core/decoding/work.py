@@ -1,8 +1,8 @@
 """Bounds on the work of a decoder: a small file can ask for minutes of it, whatever its number of pixels.
 
 A progressive JPEG goes over its pixels once for each scan, and may have any number of them (ITU-T T.81, annex G); a
-TIFF may be cut into as many strips as it has rows (TIFF 6.0, section 3). Both are counted in the file, before a decoder
-sees it.
+TIFF may be cut into as many strips as it has rows (TIFF 6.0, section 3), and a PNG into a million chunks (PNG, section
+5.2). They are counted in the file, before a decoder sees it.
 """
 
 from __future__ import annotations
@@ -18,10 +18,14 @@ MOST_SCANNED = 800_000_000
 """Pixels of a JPEG times its scans: 20 scans of the largest picture, some seconds of work."""
 MOST_STRIPS = 50_000
 """Strips or tiles of a TIFF: some tenths of a second."""
+MOST_CHUNKS = 50_000
+"""Chunks of a PNG; encoders write one each 8 KB, which is 2,500 of the largest file."""
 
 # A marker in a JPEG: in a scan, 0 after 0xff stands for 0xff itself, and 0xd0 to 0xd7 only restart the decoder.
 _MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")
 _START_OF_SCAN, _END, _WITHOUT_LENGTH = 0xDA, 0xD9, (0x01, 0xD8)
+PNG = b"\x89PNG\r\n\x1a\n"
+_LENGTH = struct.Struct(">I")
 _STRIPS, _TILES = 273, 324  # StripOffsets and TileOffsets
 
 
@@ -36,6 +40,9 @@ def require_little_work(data: bytes, size: tuple[int, int], name: str) -> None:
     Raises:
         ImageError: It has too many scans, strips or tiles.
     """
+    most = most_jpeg_scans(data)
+    if most <= MOST_SCANS and most * size[0] * size[1] <= MOST_SCANNED:
+        return  # the usual case: the exact count takes a tenth of the decoder's time
     scans = jpeg_scans(data)
     if scans > MOST_SCANS or scans * size[0] * size[1] > MOST_SCANNED:
         raise ImageError(
@@ -46,12 +53,19 @@ def require_little_work(data: bytes, size: tuple[int, int], name: str) -> None:
         )
 
 
-def require_few_strips(data: bytes, name: str) -> None:
-    """Refuse a TIFF that is cut into too many parts; what reads its header already takes a step for each.
+def require_few_parts(data: bytes, name: str) -> None:
+    """Refuse a TIFF or PNG that is cut into too many parts; what reads its header already takes a step for each.
 
     Raises:
         ImageError: It is.
     """
+    if png_chunks(data, MOST_CHUNKS) > MOST_CHUNKS:
+        raise ImageError(
+            "{name} is a PNG in more than {chunks} parts, which would take minutes to open; please save it again as "
+            "PNG or JPEG.",
+            name=name,
+            chunks=MOST_CHUNKS,
+        )
     strips = tiff_strips(data)
     if strips > MOST_STRIPS:
         raise ImageError(
@@ -60,6 +74,14 @@ def require_few_strips(data: bytes, name: str) -> None:
             name=name,
             strips=strips,
         )
+
+
+def most_jpeg_scans(data: bytes) -> int:
+    """A number that the scans of a JPEG do not exceed, found at once; 0 for others.
+
+    In a scan no other marker follows 0xff, so that only segments, such as a small copy of the picture, add to it.
+    """
+    return data.count(b"\xff\xda") if data.startswith(b"\xff\xd8") else 0
 
 
 def jpeg_scans(data: bytes) -> int:
@@ -78,6 +100,17 @@ def jpeg_scans(data: bytes) -> int:
         if marker not in _WITHOUT_LENGTH:
             place += max(2, int.from_bytes(data[place : place + 2], "big"))
     return scans
+
+
+def png_chunks(data: bytes, most: int) -> int:
+    """The number of chunks of a PNG, counted to one more than ``most``; 0 for others."""
+    if not data.startswith(PNG):
+        return 0
+    place, chunks = len(PNG), 0
+    while place + 4 <= len(data) and chunks <= most:
+        (length,) = _LENGTH.unpack_from(data, place)
+        place, chunks = place + 12 + length, chunks + 1
+    return chunks
 
 
 def tiff_strips(data: bytes) -> int:

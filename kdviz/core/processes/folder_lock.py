@@ -20,12 +20,34 @@ from typing import IO, Any
 from kdviz.core.errors import KdvizError, Sentence
 from kdviz.core.files import PART, lock_file, remove_abandoned
 
+FROM_PYTHON = "kdviz in Python"
+"""What a program does that writes a folder without a command."""
+
+_held: set[Path] = set()  # by this process
 _LONGEST = 1000  # characters of what a holder says
 _LONGEST_NAME = 255  # bytes of a file's name, on most file systems
 
 
 class FolderInUseError(KdvizError):
     """Another process is writing the folder."""
+
+
+@contextmanager
+def writing_within(folder: str | Path, command: str = FROM_PYTHON) -> Iterator[None]:
+    """As :func:`writing`, or nothing where this process, such as a command, writes the folder already.
+
+    A folder that is being made under a name of its own, which ends with ``PART``, needs no lock.
+
+    Raises:
+        FolderInUseError: Another process is writing it; the text says which.
+    """
+    with suppress(OSError, RuntimeError):
+        folder = Path(folder).resolve()
+    if folder in _held or Path(folder).name.endswith(PART):
+        yield
+        return
+    with writing(folder, command):
+        yield
 
 
 @contextmanager
@@ -73,10 +95,12 @@ def _lock_held(folder: Path, command: str) -> Iterator[None]:
         return
     with file:
         try:
+            _held.add(folder)
             _write_holder(file, command)
             _tidy(folder)
             yield
         finally:
+            _held.discard(folder)
             with suppress(OSError):
                 path.unlink()
 

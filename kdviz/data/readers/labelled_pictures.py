@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from kdviz.core.errors import DatasetError, ImageError
+from kdviz.core.errors import DatasetError, ImageError, TooCostlyError
 from kdviz.core.images import depth_of, fit_to
 from kdviz.core.vocabulary import Split
 from kdviz.data.doubts.copies import digests
@@ -160,6 +160,8 @@ def _decoded(
             picture, label = decode()
             picture = picture if prepare is None else prepare(picture)
             pixels[number] = as_pixels(fit_to(picture, size, channels))
+        except TooCostlyError:  # others of its kind are not tried only to count them
+            raise
         except ImageError as error:
             return error
         reading.deep += [depth_of(picture)] if depth_of(picture)[0] else []

@@ -10,9 +10,9 @@ from typing import Any
 import pyarrow as pa
 from PIL import Image
 
+from kdviz.core.decoding.guarded import open_image_guarded
 from kdviz.core.errors import DatasetError, ImageError
 from kdviz.core.files import from_home
-from kdviz.core.images import open_image
 from kdviz.core.vocabulary import Split
 from kdviz.data.readers.labelled_pictures import Decode, Label, LabelledPictures, PicturePart
 from kdviz.data.readers.parquet_columns import Columns, class_names, find_columns, require_columns
@@ -154,4 +154,4 @@ def _decode(name: str, image: Any, label: Label | None) -> tuple[Image.Image, La
     content = image.get("bytes") if isinstance(image, dict) else image
     if content is None:
         raise ImageError("{name} has no bytes, only a path or nothing: the picture is not in the file.", name=name)
-    return open_image(content, name), label
+    return open_image_guarded(content, name), label

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from kdviz.core.errors import ImageError
+from kdviz.core.errors import ImageError, TooCostlyError
 from kdviz.core.vocabulary import Split
 from kdviz.data.readers.labelled_pictures import LabelledPictures
 from kdviz.data.registry import TRANSFER, DataSet, Recipe
@@ -85,6 +85,8 @@ def _shape(data: LabelledPictures) -> tuple[tuple[int, int] | None, int]:
     for decode in data.parts[Split.TRAIN].examples():
         try:
             picture, _ = decode()
+        except TooCostlyError:
+            raise
         except ImageError:  # reading reports all of them
             continue
         sizes.add(picture.size[::-1])

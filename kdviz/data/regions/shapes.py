@@ -13,8 +13,8 @@ from typing import Protocol
 
 import numpy as np
 
+from kdviz.core.decoding.guarded import open_mask_guarded
 from kdviz.core.errors import DatasetError
-from kdviz.core.images import open_mask
 
 Size = tuple[int, int]
 """Height and width, in pixels."""
@@ -112,7 +112,7 @@ class MaskFile:
     path: Path
 
     def draw(self, mask: np.ndarray, picture: str) -> None:
-        pixels = open_mask(self.path)
+        pixels = open_mask_guarded(self.path)
         require_size(pixels.shape, mask.shape, picture, self.path.name)
         mask |= pixels
 

@@ -14,8 +14,9 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from kdviz.core.decoding.guarded import open_image_guarded
 from kdviz.core.errors import SettingError
-from kdviz.core.images import open_image, to_grey_or_rgb
+from kdviz.core.images import to_grey_or_rgb
 from kdviz.experiment import InputSpec
 from kdviz.models.inputs import as_tensor
 
@@ -33,7 +34,7 @@ def crops_of_file(path: Path, spec: InputSpec, count: int, seed: int) -> Tensor:
         ImageError: The file is no picture.
         SettingError: It is smaller than the pictures that are to be made.
     """
-    return crops_of(open_image(path), spec, count, seed)
+    return crops_of(open_image_guarded(path), spec, count, seed)
 
 
 def crops_of(picture: Image.Image, spec: InputSpec, count: int, seed: int) -> Tensor:

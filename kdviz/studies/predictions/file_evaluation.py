@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from kdviz.core.devices import choose_device
 from kdviz.core.errors import DatasetError
+from kdviz.core.processes.folder_lock import writing_within
 from kdviz.data.doubts import Doubt, normalisation_doubt, of_predictions, record_doubts, weighed
 from kdviz.data.doubts.answers import LEAST
 from kdviz.data.picture_files import PictureFiles
@@ -141,7 +142,10 @@ def evaluate_files(
         )
     folder = unfinished or experiment.folder / "runs" / "evaluation"
     identity, roles, classes = _identity(experiment, pictures), list(experiment.models), len(experiment.classes)
-    with unfinished_evaluation(folder, identity, roles, classes, pictures.opened_notes) as evaluation:
+    with (
+        writing_within(experiment.folder),
+        unfinished_evaluation(folder, identity, roles, classes, pictures.opened_notes) as evaluation,
+    ):
         pictures.add_notes(evaluation.earlier_notes, evaluation.done)
         preparation = _Preparation(experiment, pictures, keep)
         yield from _predict_batches(experiment, len(pictures), choose_device(device), preparation, evaluation)

@@ -8,9 +8,10 @@ import time
 
 import numpy as np
 import pytest
+from hostile_files import png_in_chunks
 from PIL import Image
 
-from kdviz.core.decoding.work import MOST_SCANS, MOST_STRIPS, jpeg_scans, tiff_strips
+from kdviz.core.decoding.work import MOST_SCANS, MOST_STRIPS, jpeg_scans, most_jpeg_scans, png_chunks, tiff_strips
 from kdviz.core.errors import ImageError
 from kdviz.core.images import depth_of, open_image, open_mask, picture_size
 
@@ -112,6 +113,29 @@ def test_a_tiff_of_a_million_strips_is_refused_at_once(read) -> None:
         read(data)
     assert time.monotonic() - start < SECONDS
     assert tiff_strips(tiff(16, MOST_STRIPS, 1)) == MOST_STRIPS
+
+
+@pytest.mark.parametrize("read", [open_image, open_mask, picture_size])
+def test_a_png_of_a_million_chunks_is_refused_at_once(read) -> None:
+    data, start = png_in_chunks(1_000_000), time.monotonic()
+    with pytest.raises(ImageError, match=r"^The picture is a PNG in more than 50000 parts, which would take minutes"):
+        read(data)
+    assert time.monotonic() - start < SECONDS
+    read(png_in_chunks(1_000))
+
+
+def test_chunks_are_counted() -> None:
+    data = png_in_chunks(20)
+    assert png_chunks(data, 100) == 23
+    assert png_chunks(data, 5) == 6
+    assert png_chunks(data[:60], 100) == 3
+    assert png_chunks(b"\xff\xd8" + data, 100) == 0
+
+
+@pytest.mark.parametrize("extra", [0, 3, 40])
+def test_no_jpeg_has_more_scans_than_are_said_at_once(extra: int) -> None:
+    data = with_scans(jpeg(progressive=True), extra)
+    assert jpeg_scans(data) <= most_jpeg_scans(data) <= jpeg_scans(data) + 1
 
 
 def test_deep_values_are_the_same_in_whatever_block_of_rows_they_are(monkeypatch: pytest.MonkeyPatch) -> None:

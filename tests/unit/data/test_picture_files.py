@@ -59,7 +59,7 @@ def test_class_folders_are_all_test_and_nothing_is_decoded(tmp_path, monkeypatch
     plant(tmp_path, {"cat": 3, "dog/deep": 2})
     (tmp_path / "cat" / "notes.txt").write_text("x")
     paint(tmp_path / "loose.png")
-    monkeypatch.setattr(picture_collection, "open_image", lambda *_: pytest.fail("decoded"))
+    monkeypatch.setattr(picture_collection, "open_image_guarded", lambda *_: pytest.fail("decoded"))
     files = read_picture_files(tmp_path)
     assert listed(files) == [
         ("cat/000.png", "cat"),
@@ -295,7 +295,9 @@ def test_pictures_come_in_order(tmp_path):
 def test_decoding_stays_a_little_ahead(tmp_path, monkeypatch):
     files = read_picture_files(plant(tmp_path, {"": 64}))
     opened = []
-    monkeypatch.setattr(picture_collection, "open_image", lambda path, name: opened.append(name) or Image.open(path))
+    monkeypatch.setattr(
+        picture_collection, "open_image_guarded", lambda path, name: opened.append(name) or Image.open(path)
+    )
     pictures = files.pictures(threads=2)
     next(pictures)
     pictures.close()

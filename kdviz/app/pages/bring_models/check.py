@@ -157,7 +157,7 @@ def _show_next(draft: ModelsDraft, opened: OpenExperiment) -> None:
 def zipped(folder: Path, name: str) -> bytes:
     """An experiment's folder as a zip, which the page Models opens again; not compressed, as weights hardly shrink."""
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED, strict_timestamps=False) as archive:
         for path in sorted(folder.iterdir()):
             archive.write(path, f"{name}/{path.name}")
     return buffer.getvalue()

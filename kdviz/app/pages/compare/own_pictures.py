@@ -24,6 +24,7 @@ from kdviz.core.errors import ImageError
 from kdviz.core.images import MAX_BYTES, content_hash
 from kdviz.core.language import _
 from kdviz.experiment import Experiment
+from kdviz.models.inputs import InputSpec
 
 _MOST_UPLOADS = 24
 _MOST_BYTES = 64 * 1024 * 1024  # of all pictures that one session uploads
@@ -38,6 +39,17 @@ class Upload:
     name: str
     content: bytes = field(repr=False)
     small: Image.Image = field(repr=False)
+    _prepared: dict[InputSpec, Image.Image] = field(default_factory=dict, repr=False)
+
+    def prepared(self, experiment: Experiment) -> Image.Image:
+        """The picture as an experiment's models see it; it is decoded once, not at each rerun of the page.
+
+        Raises:
+            ImageError: It cannot be decoded, or does not suit the experiment.
+        """
+        if experiment.input not in self._prepared:
+            self._prepared[experiment.input] = experiment.prepare(open_image_apart(self.content, self.name))
+        return self._prepared[experiment.input]
 
 
 @dataclass(eq=False)
@@ -59,10 +71,10 @@ class Uploads:
         key = content_hash(content)
         if key not in self.by_hash:
             picture = open_image_apart(content, name)
-            experiment.prepare(picture)
+            prepared = experiment.prepare(picture)
             small = picture.copy()
             small.thumbnail((_SIDE, _SIDE))
-            self.by_hash[key] = Upload(name, content, small)
+            self.by_hash[key] = Upload(name, content, small, {experiment.input: prepared})
         self.selected = key
         while (
             len(self.by_hash) > _MOST_UPLOADS

@@ -17,7 +17,6 @@ from kdviz.app.samples import SampleView
 from kdviz.app.texts import about_sample, plain, say_error, say_missing
 from kdviz.app.widgets.gallery import gallery
 from kdviz.core.errors import ImageError
-from kdviz.core.images import open_image
 from kdviz.core.language import _, listed
 from kdviz.core.vocabulary import Split
 
@@ -210,7 +209,7 @@ def _right(samples: SampleView, role: str, index: int) -> bool:
 def _own_image(opened: OpenExperiment, own_uploads: Uploads) -> SelectedImage | None:
     upload = own_uploads.by_hash[str(own_uploads.selected)]
     try:
-        picture = opened.experiment.prepare(open_image(upload.content, upload.name))
+        picture = upload.prepared(opened.experiment)
     except ImageError as error:
         say_error(error)
         return None
