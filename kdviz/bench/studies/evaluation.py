@@ -109,7 +109,7 @@ def _seconds(
 def evaluate_all(experiment: Experiment, data: Path, device: torch.device) -> None:
     """Evaluate pictures from the files to the tables."""
     shutil.rmtree(experiment.folder / "runs" / "evaluation", ignore_errors=True)
-    pictures = read_picture_files(data, classes=_CLASSES)
+    pictures = read_picture_files(data)
     deque(evaluate_files(experiment, pictures, str(device), keep=max(1, len(pictures) // _KEPT)), maxlen=0)
 
 
