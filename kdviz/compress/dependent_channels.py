@@ -111,9 +111,16 @@ def require_same(
     except Exception as error:  # the network's own code with tensors of other shapes
         raise _cannot(error) from error
     if expected.shape != answers.shape or (expected - answers).abs().max() > _TOLERANCE * expected.abs().max():
-        raise ModelError("The channels of this network cannot be pruned: built again, it would answer otherwise.")
+        raise ModelError(
+            "The channels of this network cannot be pruned: built again, it would answer otherwise. Single weights of "
+            "any network can be: --pattern weights."
+        )
 
 
 def _cannot(error: Exception) -> ModelError:
     reason = str(error).strip().partition("\n")[0]
-    return ModelError("The channels of this network cannot be pruned: {reason}", reason=reason)
+    return ModelError(
+        "torch-pruning cannot prune the channels of this network ({reason}). Single weights of any network can be "
+        "pruned: --pattern weights.",
+        reason=reason,
+    )
