@@ -122,7 +122,6 @@ def test_int8_without_training_needs_no_pictures_to_train_on(folder, data, capsy
         ),
         (["--of", "file", "--prune", ".5"], "import the checkpoint that it was made from, and compress that"),
         (["--of", "kd_student", "--qat", "--data", "VAL"], "no pictures to train on beside those"),
-        (["--of", "kd_student", "--int8", "--data", ""], "Name the pictures with --data"),
         (["--of", "teacher", "--qat", "--teacher"], "There is no teacher to learn from beside 'teacher'"),
     ],
 )

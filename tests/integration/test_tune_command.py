@@ -12,10 +12,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from faulty import holding
 from sweeps import small_splits
 
 from kdviz.cli import main
-from kdviz.core.processes.folder_lock import writing
 from kdviz.distill import TrainingConfig
 from kdviz.experiment import load_experiment
 from kdviz.studies.search import storage
@@ -93,6 +93,7 @@ def test_a_search_begins_no_trial_after_its_time_and_goes_on_with_more_of_it(fol
 _KILLED = """
 import os, signal, sys
 sys.path[:0] = {paths!r}
+from faulty import holding
 from sweeps import small_splits
 from conftest import bundled_digits, LabelledImages
 from kdviz.cli import main
@@ -188,8 +189,9 @@ def test_a_storage_that_another_program_locks_is_one_sentence_and_stays_whole(fo
 
 
 def test_two_searches_of_one_folder_do_not_run_at_once(folder, capsys):
-    with writing(folder, "kdviz tune"):
+    with holding(folder) as holder:
         assert tune(folder, "--trials", "1") == 1
+        holder.kill()
     assert "Another process is writing" in capsys.readouterr().err
 
 

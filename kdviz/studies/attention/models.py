@@ -234,7 +234,7 @@ def _student(sweep: Sweep, value: Any, run: TrainingRun) -> StudyModel:
     own_teacher = sweep.experiment.runs[Role.TEACHER]
     teacher = Role.TEACHER if own_teacher.weights else further_key(own_teacher)
     if sweep.plan.trains_teachers:
-        teacher = _teacher_key(value, seed + sweep.plan.teacher_seeds_apart)
+        teacher = _teacher_key(value, seed)
     key = f"{STUDIES[sweep.name].shown(value)}, seed {seed}"
     return StudyModel(key, Role.KD_STUDENT, run.network, content, teacher, sweep.name, value, seed)
 

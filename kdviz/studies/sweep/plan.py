@@ -13,7 +13,6 @@ from kdviz.core.vocabulary import Role
 from kdviz.distill import TrainingConfig
 from kdviz.distill.config import TEACHER_SETTINGS
 from kdviz.distill.storage.training_run import TrainingRun, teacher_key
-from kdviz.distill.teaching.settings import APART
 from kdviz.distill.transfer_sets.registry import path_fingerprint
 from kdviz.experiment import Experiment, InputSpec
 from kdviz.studies.sweep.kinds import STUDIES, Study
@@ -84,20 +83,11 @@ class SweepPlan:
         return [*((None, run) for run in self.alone), *self.students]
 
     def teacher(self, seed: int) -> TrainingRun:
-        """The teacher of a student's seed, whose weights are kept after each of the study's numbers of epochs."""
+        """The teacher of a seed, whose weights are kept after each of the study's numbers of epochs."""
         epochs = tuple(sorted(self.values))
         if epochs[0] < 1:
             raise SettingError("A teacher trains for at least one epoch, got {epochs}.", epochs=epochs[0])
-        return self._teacher_run(seed + self.teacher_seeds_apart, epochs[-1], epochs)
-
-    @cached_property
-    def teacher_seeds_apart(self) -> int:
-        """How far the seeds of the study's teachers lie behind those of their students.
-
-        A teacher of the students' network and of a student's seed would be the student alone, stopped early.
-        """
-        teacher, student = (self.experiment.runs[role].network for role in (Role.TEACHER, Role.KD_STUDENT))
-        return APART if teacher == student else 0
+        return self._teacher_run(seed, epochs[-1], epochs)
 
     def further_teacher(self, seed: int) -> TrainingRun:
         """A teacher that is trained as the experiment's own was, from another seed."""
@@ -152,7 +142,7 @@ class SweepPlan:
     def title(self, run: TrainingRun) -> str:
         """The name of a run in progress reports."""
         if run.role == Role.TEACHER:
-            return f"teacher, seed {run.config.seed - self.teacher_seeds_apart}"
+            return f"teacher, seed {run.config.seed}"
         value = next(value for value, student_run in self.student_runs if student_run.identity == run.identity)
         return f"{'alone' if value is None else self.study.shown(value)}, seed {run.config.seed}"
 
