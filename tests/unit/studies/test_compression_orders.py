@@ -13,6 +13,7 @@ from kdviz.core.errors import KdvizError, ModelError, SettingError
 from kdviz.distill.storage.run_files import new_network
 from kdviz.experiment import load_experiment
 from kdviz.models.networks import ONNX
+from kdviz.studies.compression import making
 from kdviz.studies.compression.making import Making, make_run
 from kdviz.studies.compression.names import DYNAMIC, INT4, INT8, PRUNE, QAT, SEED, TWO_OF_FOUR, WEIGHTS
 from kdviz.studies.compression.steps import Step, plan_steps
@@ -127,12 +128,19 @@ def test_int4_without_a_fully_connected_layer_is_refused():
 
 
 @pytest.mark.slow
-def test_a_training_that_goes_astray_leaves_earlier_results_whole(tiny, splits):
+def test_a_training_that_goes_astray_leaves_earlier_results_whole(tiny, splits, monkeypatch):
+    def astray(role, network):
+        """A variance that is not finite: no loss of a training tells, and some processors give it for one value."""
+        next(module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)).running_var[0] = nan
+        require_finite(role, network)
+
+    nan, require_finite = float("nan"), making._require_finite
+    monkeypatch.setattr(making, "_require_finite", astray)
     tiny.add_run("it", "airbench_small", new_network("airbench_small", tiny.input, 10, 0).eval(), RECORD, {})
     tiny.save()
     before = (tiny.folder / "experiment.json").read_bytes()
     with pytest.raises(ModelError, match="'small' went astray: its weights are not finite"):
-        make(tiny, splits, "it", STEPS["fours"], "small", learning_rate=1e30)
+        make(tiny, splits, "it", STEPS["fours"], "small")
     assert (tiny.folder / "experiment.json").read_bytes() == before
 
 
