@@ -107,7 +107,7 @@ def _draw_history(report: SearchReport) -> Figure:
     for state, (colour, _symbol, marker) in _STYLES.items():
         for below, rows, heights in _placed(report, state):
             if rows or not below:
-                shape = {"marker": "v", "markerfacecolor": "none"} if below else {"marker": marker}
+                shape: dict[str, Any] = {"marker": "v", "markerfacecolor": "none"} if below else {"marker": marker}
                 x = [row["trial"] for row in rows]
                 plot.plot(x, heights, linestyle="", color=colour, label=_state_title(state, below), **shape)
     plot.step(*_best_so_far(report), where="post", color=_GREEN, label=_("best so far"))

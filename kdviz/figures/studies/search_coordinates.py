@@ -168,7 +168,7 @@ def _draw_coordinates(report: SearchReport) -> Figure:
         plot.plot(heights[:, number], color=colours[number], linewidth=width)
     for place, axis in enumerate(axes):
         plot.plot([place, place], [0, 1], color=_GREY, linewidth=0.8)
-        side = {"ha": "right"} if axis.has_names else {"ha": "center"}
+        side: dict[str, Any] = {"ha": "right"} if axis.has_names else {"ha": "center"}
         shift = -0.06 if axis.has_names else 0.0
         for height, text in axis.labels():
             plot.text(place + shift, height, text, fontsize=8, va="center", **side)
