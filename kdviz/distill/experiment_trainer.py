@@ -42,7 +42,7 @@ from kdviz.distill.training import TrainingProgress, fit
 from kdviz.distill.transfer import Backbone, frozen_backbone
 from kdviz.distill.transfer_sets.making import StudentData, TransferSource, check_transfer_sets, transfer_data
 from kdviz.experiment import Experiment, InputSpec
-from kdviz.experiment.out_folder import require_replaceable
+from kdviz.experiment.out_folder import require_experiment_or_nothing
 
 MNIST_INPUT = InputSpec(**mnist.INPUT)
 """Values in [0, 1] as the paper's networks take them, so that 0 is black."""
@@ -113,7 +113,7 @@ def train_experiment(
     teaching = teaching or Teaching()
     check_teaching(teaching, config, teachers, student, teacher_logits, trainer.label_budget, shortcut)
     check_transfer_sets([config.transfer_set], config.transfer_steps, spec)
-    require_replaceable(out)
+    require_experiment_or_nothing(out)
     fresh = trainer.build_network(student, config, Role.STUDENT)
 
     # All are built now, so that a mistake in any of them is reported before anything is trained.

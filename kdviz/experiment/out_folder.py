@@ -13,7 +13,7 @@ _OF_A_TRAINING = re.compile(rf"runs|[\w-]+-[0-9a-f]{{8,64}}\.(safetensors|onnx)|
 _NAMED = 3  # entries that a refusal names
 
 
-def require_replaceable(out: str | Path) -> None:
+def require_experiment_or_nothing(out: str | Path) -> None:
     """Check that an experiment may be written to a folder: that nothing is lost there but an earlier experiment.
 
     Args:

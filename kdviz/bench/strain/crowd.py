@@ -47,13 +47,12 @@ _PAGES: dict[str, tuple[dict[str, Any], ...]] = {
 class _Log:
     """What was measured: seconds of runs and of pages in a browser, and (seconds, megabytes) of the memory."""
 
-    given_up: int = 0
-
     reruns: list[float] = field(default_factory=list)
     maps: list[float] = field(default_factory=list)
     loads: list[float] = field(default_factory=list)
     memory: list[tuple[float, float]] = field(default_factory=list)
     people: int = 0
+    given_up: int = 0
 
 
 def crowd(server: Server, seconds: float, pause: float, browsers: int = BROWSERS) -> Iterator[TargetRow]:

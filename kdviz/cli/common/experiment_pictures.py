@@ -63,7 +63,7 @@ def require_replaceable(out: str) -> None:
             that are no experiment.
     """
     from kdviz.experiment import load_experiment
-    from kdviz.experiment.out_folder import require_replaceable as require_experiment_or_nothing
+    from kdviz.experiment.out_folder import require_experiment_or_nothing
 
     require_experiment_or_nothing(out)
     try:

@@ -64,8 +64,9 @@ def measured_pictures(experiment: Experiment, options: Namespace) -> MeasuredPic
         )
     files = picture_files(experiment, options)
     if files.labels is None:
-        raise DatasetError("What a step breaks is counted on pictures with labels, and those of '{data}' have none.",
-                           data=options.data)  # fmt: skip
+        raise DatasetError(
+            "What a step breaks is counted on pictures with labels, and those of '{data}' have none.", data=options.data
+        )
     return MeasuredPictures(experiment, files)
 
 

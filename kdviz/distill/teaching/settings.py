@@ -14,8 +14,7 @@ from kdviz.distill.checks import check_teachers
 from kdviz.distill.config import TrainingConfig
 from kdviz.distill.sources import LabelBudget, ModelSource
 
-APART = 1000
-"""How far the seeds of a teacher lie behind those of students of its network: more than a sweep has seeds."""
+_APART = 1000  # more than a sweep has seeds
 
 FRESH, PREVIOUS = "fresh", "previous"
 
@@ -78,7 +77,7 @@ def seeds_apart(teachers: Sequence[ModelSource], student: ModelSource) -> int:
     model: of one seed, or of the next ones in a sweep.
     """
     is_own = any(teacher.name == student.name and not teacher.trained for teacher in teachers)
-    return APART if is_own else 0
+    return _APART if is_own else 0
 
 
 def chain(teaching: Teaching, student: ModelSource, config: TrainingConfig, teachers: int) -> list[Link]:

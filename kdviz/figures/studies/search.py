@@ -21,9 +21,7 @@ from kdviz.studies.search.table import COMPLETE, PRUNED
 from kdviz.studies.search.titles import STATES, settings_text
 
 _GREY, _BLUE, _GREEN = "#7A8794", role_colour(Role.TEACHER), role_colour(Role.KD_STUDENT)
-_PALE = "#B9A3A3"
 _STYLES = {COMPLETE: (_BLUE, "circle", "o"), PRUNED: (_GREY, "x", "x")}
-_TICKS = 4
 _LAYOUT: dict[str, Any] = {
     "margin": {"l": 10, "r": 10, "t": 10, "b": 10},
     "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom"},

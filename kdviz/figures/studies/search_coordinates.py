@@ -149,9 +149,13 @@ def search_coordinates(report: SearchReport) -> go.Figure:
     titles = ["<br>".join(textwrap.wrap(axis.title, _WRAPPED, break_long_words=False)) for axis in axes]
     last = len(axes) - 1
     chart.update_xaxes(
-        tickvals=list(range(len(axes))), ticktext=titles, tickangle=0, showgrid=False, zeroline=False,
+        tickvals=list(range(len(axes))),
+        ticktext=titles,
+        tickangle=0,
+        showgrid=False,
+        zeroline=False,
         range=[-0.05 if axes[0].has_names else -0.4, last + 0.4],
-    )  # fmt: skip
+    )
     chart.update_yaxes(visible=False, range=[-2 * _OUTSIDE, 1 + 2 * _OUTSIDE])
     margin = {"l": _margin(axes), "r": 10, "t": 10, "b": 10}
     return chart.update_layout(height=440, margin=margin, hovermode="closest")
