@@ -23,6 +23,7 @@ from kdviz.app.texts import say_error
 from kdviz.app.uploads.quota import UploadQuota
 from kdviz.app.uploads.session_end import use_running_loop
 from kdviz.app.workarounds.nested_fragments import send_no_orphans
+from kdviz.app.workarounds.session_lock import share_session_locks
 from kdviz.core.errors import KdvizError
 from kdviz.core.files import ASSETS
 from kdviz.core.language import _
@@ -44,6 +45,7 @@ async def lifespan(app: Any) -> AsyncIterator[None]:
     use_running_loop()
     bind_sessions()
     send_no_orphans()
+    share_session_locks()
     threading.Thread(target=_start, name="kdviz-warm-up", daemon=True).start()
     await asyncio.sleep(0)
     yield

@@ -14,6 +14,8 @@ from contextlib import suppress
 from streamlit.runtime import exists, get_instance
 from streamlit.runtime.app_session import AppSession
 
+from kdviz.app.workarounds.session_lock import session_lock
+
 _UNWOUND = 2.0  # seconds, after which nothing of a closed session runs any more
 
 _loops: list[asyncio.AbstractEventLoop] = []  # the server's, once it runs
@@ -56,7 +58,7 @@ def _close(session: str) -> None:
 
 def empty(session: AppSession) -> None:
     """Forget what a session's pages kept, and the widgets that they had: no callback of theirs is called any more."""
-    with suppress(AttributeError):  # as above
+    with suppress(AttributeError), session_lock(session.session_state):  # as above
         session.session_state.clear()
         session.session_state._new_widget_state.widget_metadata.clear()  # the callbacks and their arguments
         session._fragment_storage.clear()
