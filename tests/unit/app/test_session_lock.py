@@ -27,12 +27,12 @@ class Interrupted(SessionState):
 
     other: threading.Thread | None = None
 
-    def _get_widget_id(self, key):
+    def _get_widget_id(self, k):
         if self.other is not None:
             other, self.other = self.other, None
             other.start()
             other.join(SHORT)
-        return super()._get_widget_id(key)
+        return super()._get_widget_id(k)
 
 
 def a_state() -> Interrupted:
