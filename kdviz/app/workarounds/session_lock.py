@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 _LOCK = "_kdviz_lock"
@@ -36,10 +36,14 @@ def session_lock(state: Any) -> AbstractContextManager[Any]:
     Args:
         state: Streamlit's ``SessionState``.
     """
+    holder = getattr(state, "query_params", state)  # the part that lives as long, and takes another attribute
     with _making:
-        if not hasattr(state, _LOCK):
-            setattr(state, _LOCK, threading.RLock())
-        return getattr(state, _LOCK)
+        lock = getattr(holder, _LOCK, None)
+        if lock is None:
+            lock = threading.RLock()
+            with suppress(AttributeError):  # of another version; each run then has a lock of its own, as before
+                setattr(holder, _LOCK, lock)
+    return lock
 
 
 def _sharing_lock(begin: Callable[..., None]) -> Callable[..., None]:

@@ -25,7 +25,11 @@ def shared(monkeypatch):
 class Interrupted(SessionState):
     """A state that somebody else wants to change while its keys are being read."""
 
-    other: threading.Thread | None = None
+    __slots__ = ("other",)  # Streamlit's own has no other attributes, either
+
+    def __init__(self):
+        super().__init__()
+        self.other: threading.Thread | None = None
 
     def _get_widget_id(self, k):
         if self.other is not None:
