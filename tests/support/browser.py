@@ -95,6 +95,20 @@ of them. Not every frame, since each takes processor time, even if nothing chang
 NEUTRAL = "methods"
 """A page that shows nothing of any other."""
 
+NOT_OF_THE_BROWSER = re.compile("^(?!kdviz-browser$)")
+"""The names of cookies but that one, without which open pages lose their pictures."""
+
+STILL = """
+(() => {
+  const sheet = new CSSStyleSheet();
+  sheet.replaceSync(`*, *::before, *::after {
+    animation-duration: 1ms !important; animation-iteration-count: 1 !important; transition-duration: 0s !important }`);
+  document.adoptedStyleSheets = [...document.adoptedStyleSheets, sheet];
+})()
+"""
+"""What turns and fades stands still: without a graphics card, each of its frames is drawn by the processor, sixty times
+a second, for as long as the server computes."""
+
 VISIT = """
 (address) => {
   history.pushState({}, "", address);
@@ -207,6 +221,7 @@ def english(tmp_path_factory: pytest.TempPathFactory, engine: Any) -> Iterator[A
         bypass_csp=True,  # Playwright evaluates texts to wait; test_app_protection.py is held to the policy
     )
     context.set_default_timeout(WAIT)
+    context.add_init_script(STILL)
     yield context
     context.close()
 
@@ -222,7 +237,7 @@ def reads(page: Any, locale: str) -> None:
 @pytest.fixture
 def newcomer(english: Any) -> Iterator[Any]:
     """A new page of a desktop computer, in English: of somebody who opens the app now."""
-    english.clear_cookies(name=re.compile("^(?!kdviz-browser$)"))  # without that one, open pages lose their pictures
+    english.clear_cookies(name=NOT_OF_THE_BROWSER)
     english.clear_permissions()
     before = english.pages
     page = english.new_page()
@@ -231,26 +246,24 @@ def newcomer(english: Any) -> Iterator[Any]:
     close(english, before)
 
 
-@pytest.fixture(scope="module")
-def _kept(english: Any) -> Iterator[list[Any]]:
-    """The page that :func:`page` keeps; none before the first test, and after one that failed."""
-    kept: list[Any] = []
-    yield kept
-    for context in kept:
-        context.close()
+@pytest.fixture(scope="session")
+def _kept() -> list[tuple[str, Any]]:
+    """The page that :func:`page` keeps, after the address of its server; none after a test that failed."""
+    return []
 
 
 @pytest.fixture
 def page(english: Any, server: str, _kept: list[Any], request: pytest.FixtureRequest) -> Iterator[Any]:
-    """A page that stays open from test to test of a module, in one session; tests :func:`visit` what they look at.
+    """A page that stays open from test to test, in one session; tests :func:`visit` what they look at.
 
-    To load Streamlit's scripts takes more processor time than most tests. Each test finds the page at Methods and
-    limits, in a session that has forgotten the tests before. What the browser itself is to do when a page is loaded,
-    and what ends a session, is for ``newcomer``.
+    To load Streamlit's scripts takes more processor time than most tests. Each test finds the page at the heading of
+    Methods and limits, in a session that has forgotten the tests before. What the browser itself is to do when a page
+    is loaded, and what ends a session, is for ``newcomer``.
     """
     failed = request.session.testsfailed
     english.clear_permissions()
-    page = _kept.pop() if _kept else opened(english, server)
+    english.clear_cookies(name=NOT_OF_THE_BROWSER)
+    page = _again(_kept, server) or opened(english, server)
     page.set_viewport_size(DESKTOP)
     page.emulate_media(color_scheme="light")
     forget(page)
@@ -259,9 +272,20 @@ def page(english: Any, server: str, _kept: list[Any], request: pytest.FixtureReq
         yield page
     close(english, before)
     if request.session.testsfailed == failed:
-        _kept.append(page)
+        _kept.append((server, page))
     else:
         page.close()
+
+
+def _again(kept: list[tuple[str, Any]], server: str) -> Any:
+    """The page that was kept, if it is one of this server; that of a server that has ended is closed."""
+    if not kept:
+        return None
+    of, page = kept.pop()
+    if of == server:
+        return page
+    page.close()
+    return None
 
 
 def opened(context: Any, server: str) -> Any:
