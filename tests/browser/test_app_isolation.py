@@ -17,7 +17,7 @@ from kdviz.data import bundled_digits
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytestmark = needs_browser
 
-SESSION_ENDS = 30.0  # seconds; eight pass before a lost connection is given up
+SESSION_ENDS = 600.0  # seconds; eight pass before a lost connection is given up
 UPLOAD = "/_stcore/upload_file/"
 
 

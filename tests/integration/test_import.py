@@ -428,7 +428,7 @@ def test_the_app_opens_models_that_are_in_memory(networks):
     app = kdviz.launch(mine)
     try:
         assert f"experiment={mine.folder.name}" in app.url
-        with urlopen(app.url, timeout=30) as answer:
+        with urlopen(app.url, timeout=600) as answer:
             assert answer.status == 200
         assert load_experiment(mine.folder).runs["teacher"].network == "torchvision/squeezenet1_1"
         assert [path.name for path in mine.folder.parent.iterdir()] == [mine.folder.name]

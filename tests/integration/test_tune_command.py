@@ -122,7 +122,7 @@ def test_a_killed_search_keeps_its_trials_and_ends_as_an_uninterrupted_one(folde
         [sys.executable, "-c", _KILLED.format(paths=paths, arguments=arguments)],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
-        timeout=300,
+        timeout=3600,
         check=False,
     )
     assert process.returncode == -signal.SIGKILL, process.stderr.decode()[-2000:]
