@@ -190,7 +190,7 @@ def _wait_for(address: str, process: subprocess.Popen, log: Path) -> None:
     while time.monotonic() < end:
         assert process.poll() is None, f"the server ended: {log.read_text()}"
         try:
-            with urllib.request.urlopen(address, timeout=1):
+            with urllib.request.urlopen(address, timeout=WAIT / 1000):  # refused at once until it listens
                 return
         except OSError:
             time.sleep(0.1)

@@ -8,6 +8,7 @@ import os
 import sys
 import time
 
+machine = os.getppid()
 given = dict(option[2:].split("=", 1) for option in sys.argv[1:] if option.startswith("--") and "=" in option)
 DASHBOARD = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port")
 for name in ("runtime_env_agent_port",) if "runtime-env-agent-port" in given else DASHBOARD:
@@ -15,5 +16,5 @@ for name in ("runtime_env_agent_port",) if "runtime-env-agent-port" in given els
     with open(f"{path}.part", "w") as file:  # noqa: PTH123
         file.write("1")
     os.rename(f"{path}.part", path)  # noqa: PTH104
-while True:
-    time.sleep(1000)
+while os.getppid() == machine:  # the raylet may be killed, and its agents end with it
+    time.sleep(0.5)
