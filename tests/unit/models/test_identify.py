@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import cache
 
 import pytest
 import torch
@@ -39,6 +40,7 @@ def shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
 
 
+@cache
 def outline(name: str, classes: int = 2) -> dict[str, tuple[int, ...]]:
     return shapes_of(lambda: build_network(name, classes=classes, channels=3, size=(224, 224)))
 
