@@ -249,13 +249,23 @@ def newcomer(english: Any) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
-def _kept() -> list[tuple[str, Any]]:
-    """The page that :func:`page` keeps, after the address of its server; none after a test that failed."""
-    return []
+def kept_pages() -> Iterator[list[tuple[str, Any]]]:
+    """The page that :func:`page` keeps, after the address of its server; none after a test that failed.
+
+    A server that ends before the others lets it go first, as this fixture does.
+    """
+    kept: list[tuple[str, Any]] = []
+    yield kept
+    let_go(kept)
+
+
+def let_go(kept: list[tuple[str, Any]]) -> None:
+    while kept:
+        kept.pop()[1].close()
 
 
 @pytest.fixture
-def page(english: Any, server: str, _kept: list[Any], request: pytest.FixtureRequest) -> Iterator[Any]:
+def page(english: Any, server: str, kept_pages: list[tuple[str, Any]], request: pytest.FixtureRequest) -> Iterator[Any]:
     """A page that stays open from test to test, in one session; tests :func:`visit` what they look at.
 
     To load Streamlit's scripts takes more processor time than most tests. Each test finds the page at the heading of
@@ -265,7 +275,9 @@ def page(english: Any, server: str, _kept: list[Any], request: pytest.FixtureReq
     failed = request.session.testsfailed
     english.clear_permissions()
     english.clear_cookies(name=NOT_OF_THE_BROWSER)
-    page = _again(_kept, server) or opened(english, server)
+    if kept_pages and kept_pages[0][0] != server:
+        let_go(kept_pages)
+    page = kept_pages.pop()[1] if kept_pages else opened(english, server)
     page.set_viewport_size(DESKTOP)
     page.emulate_media(color_scheme="light")
     forget(page)
@@ -274,20 +286,9 @@ def page(english: Any, server: str, _kept: list[Any], request: pytest.FixtureReq
         yield page
     close(english, before)
     if request.session.testsfailed == failed:
-        _kept.append((server, page))
+        kept_pages.append((server, page))
     else:
         page.close()
-
-
-def _again(kept: list[tuple[str, Any]], server: str) -> Any:
-    """The page that was kept, if it is one of this server; that of a server that has ended is closed."""
-    if not kept:
-        return None
-    of, page = kept.pop()
-    if of == server:
-        return page
-    page.close()
-    return None
 
 
 def opened(context: Any, server: str) -> Any:
