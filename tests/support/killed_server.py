@@ -36,7 +36,7 @@ from kdviz.experiment import load_experiment
 from kdviz.saliency import methods
 from kdviz.serving import MapsTask, fingerprint, start_pool
 
-WAIT = 120.0  # seconds for what is computed, on a machine that has other things to do
+WAIT = 600.0  # seconds for what is computed, on a machine that has other things to do
 _GONE = 30.0  # seconds after which no process of a killed server may be left
 _CLASSES = ["a", "b", "c"]
 
