@@ -274,7 +274,7 @@ def page(english: Any, server: str, kept_pages: list[tuple[str, Any]], request: 
     """
     failed = request.session.testsfailed
     english.clear_permissions()
-    english.clear_cookies(name=NOT_OF_THE_BROWSER)
+    english.clear_cookies(name="kdviz-language")  # not all: without Streamlit's own, an open page can send no files
     if kept_pages and kept_pages[0][0] != server:
         let_go(kept_pages)
     page = kept_pages.pop()[1] if kept_pages else opened(english, server)
