@@ -11,12 +11,11 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import plugins
 import pytest
 import torch
-from browser import ROOT, TOO_WIDE, at_rest, choose_files, coloured, let_go, needs_browser, running, settled, visit
+from browser import ROOT, TOO_WIDE, at_rest, choose_files, coloured, needs_browser, running, settled, visit
 from safetensors.torch import load_file, save
 
 from kdviz.app.pages.methods.page import TOPICS
@@ -57,14 +56,13 @@ def uploads(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(uploads: Path, kept_pages: list[Any]) -> Iterator[str]:
+def server(uploads: Path) -> Iterator[str]:
     """With a plugin, and a thread that counts what is kept of sessions."""
     (uploads / "plugin").mkdir()
     installed = plugins.install(uploads / "plugin")
     path = os.pathsep.join([str(installed), str(ROOT)])
     with started(uploads, "tests/support/probe_app.py", PROBE=str(uploads), PYTHONPATH=path) as address:
         yield address
-        let_go(kept_pages)
 
 
 @pytest.fixture(scope="module")

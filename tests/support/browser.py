@@ -248,25 +248,18 @@ def newcomer(english: Any) -> Iterator[Any]:
     close(english, before)
 
 
-@pytest.fixture(scope="session")
-def kept_pages() -> Iterator[list[tuple[str, Any]]]:
-    """The page that :func:`page` keeps, after the address of its server; none after a test that failed.
-
-    A server that ends before the others lets it go first, as this fixture does.
-    """
-    kept: list[tuple[str, Any]] = []
+@pytest.fixture(scope="module")
+def _kept(english: Any) -> Iterator[list[Any]]:
+    """The page that :func:`page` keeps; none before the first test, and after one that failed."""
+    kept: list[Any] = []
     yield kept
-    let_go(kept)
-
-
-def let_go(kept: list[tuple[str, Any]]) -> None:
-    while kept:
-        kept.pop()[1].close()
+    for page in kept:
+        page.close()
 
 
 @pytest.fixture
-def page(english: Any, server: str, kept_pages: list[tuple[str, Any]], request: pytest.FixtureRequest) -> Iterator[Any]:
-    """A page that stays open from test to test, in one session; tests :func:`visit` what they look at.
+def page(english: Any, server: str, _kept: list[Any], request: pytest.FixtureRequest) -> Iterator[Any]:
+    """A page that stays open from test to test of a module, in one session; tests :func:`visit` what they look at.
 
     To load Streamlit's scripts takes more processor time than most tests. Each test finds the page at the heading of
     Methods and limits, in a session that has forgotten the tests before. What the browser itself is to do when a page
@@ -275,9 +268,7 @@ def page(english: Any, server: str, kept_pages: list[tuple[str, Any]], request: 
     failed = request.session.testsfailed
     english.clear_permissions()
     english.clear_cookies(name="kdviz-language")  # not all: without Streamlit's own, an open page can send no files
-    if kept_pages and kept_pages[0][0] != server:
-        let_go(kept_pages)
-    page = kept_pages.pop()[1] if kept_pages else opened(english, server)
+    page = _kept.pop() if _kept else opened(english, server)
     page.set_viewport_size(DESKTOP)
     page.emulate_media(color_scheme="light")
     forget(page)
@@ -286,7 +277,7 @@ def page(english: Any, server: str, kept_pages: list[tuple[str, Any]], request: 
         yield page
     close(english, before)
     if request.session.testsfailed == failed:
-        kept_pages.append((server, page))
+        _kept.append(page)
     else:
         page.close()
 
