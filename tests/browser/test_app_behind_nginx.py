@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import CHROMIUM, DESKTOP, ENDED, FLAGS, ROOT, VISIT, WAIT, needs_browser, running
+from browser import ENDED, ROOT, SITE, VISIT, close, needs_browser, running
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
@@ -25,8 +25,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(NGINX is None, reason="no nginx found: install the package nginx-light"),
 ]
-NAME = "kdviz.example.org"
-RETURNS = 60.0  # seconds for nginx to find the other server, and for the page to be drawn there
+RETURNS = 600.0  # seconds for nginx to find the other server, and for the page to be drawn there
 
 
 @dataclass
@@ -85,7 +84,7 @@ server {{
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("nginx")
     folder.chmod(0o755)
-    variables = {"KDVIZ_HOSTS": NAME, "KDVIZ_MODELS": "", "STREAMLIT_SERVER_COOKIE_SECRET": "s" * 40}
+    variables = {"KDVIZ_HOSTS": SITE, "KDVIZ_MODELS": "", "STREAMLIT_SERVER_COOKIE_SECRET": "s" * 40}
     first = running(folder / "first.txt", TMPDIR=str(folder), **variables)
     second = running(folder / "second.txt", TMPDIR=str(folder), **variables)
     with first as (one, one_process), second as (other, other_process):
@@ -99,7 +98,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             yield Site(ways, dict(zip(ports, (one_process, other_process), strict=True)))
         finally:
             nginx.terminate()
-            nginx.wait(30)
+            nginx.wait(RETURNS)
 
 
 def _free_ports(count: int) -> list[int]:
@@ -125,29 +124,26 @@ def _wait_until(condition: Any, problem: str, seconds: float = RETURNS) -> None:
         time.sleep(0.2)
 
 
-@pytest.fixture(scope="module")
-def chromium(engine: Any) -> Iterator[Any]:
-    rules = f"--host-resolver-rules=MAP {NAME} 127.0.0.1"
-    browser = engine.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, rules])
-    yield browser
-    browser.close()
-
-
 def server_of(way: int) -> int:
     """The port of the server to which nginx leads somebody."""
-    connection = http.client.HTTPConnection("127.0.0.1", way, timeout=30)
-    connection.request("GET", "/_stcore/health", headers={"Host": NAME})
+    connection = http.client.HTTPConnection("127.0.0.1", way, timeout=RETURNS)
+    connection.request("GET", "/_stcore/health", headers={"Host": SITE})
     answer = connection.getresponse()
     assert answer.status == 200, answer.read()
     return int(answer.getheader("X-Server", "").rpartition(":")[2])
 
 
-def opened(chromium: Any, way: int) -> Any:
+@pytest.fixture
+def browser(english: Any) -> Iterator[Any]:
+    before = english.pages
+    yield english
+    close(english, before)
+
+
+def opened(browser: Any, way: int) -> Any:
     """The page of somebody, by the server's name."""
-    # Playwright evaluates a text each time it looks again; test_app_protection.py is held to the policy.
-    page = chromium.new_context(viewport=DESKTOP, bypass_csp=True).new_page()
-    page.set_default_timeout(WAIT)
-    page.goto(f"http://{NAME}:{way}/compare")
+    page = browser.new_page()
+    page.goto(f"http://{SITE}:{way}/compare")
     page.locator("canvas.k-map").first.wait_for()
     page.wait_for_function(ENDED)
     return page
@@ -158,26 +154,26 @@ def shows(page: Any, name: str, heading: str, seconds: float = RETURNS) -> None:
     playwright.expect(page.get_by_role("heading", level=1)).to_have_text(heading, timeout=seconds * 1000)
 
 
-def test_one_of_two_servers_is_killed(site: Site, chromium: Any) -> None:
+def test_one_of_two_servers_is_killed(site: Site, browser: Any) -> None:
     by_server: dict[int, int] = {}
     for way in site.ways:
         by_server.setdefault(server_of(way), way)
         assert server_of(way) == server_of(way)  # one person stays on one server
     assert by_server.keys() == site.servers.keys()
     (killed, theirs), (_kept, others) = by_server.items()
-    unlucky, lucky = opened(chromium, theirs), opened(chromium, others)
+    unlucky, lucky = opened(browser, theirs), opened(browser, others)
     socket_of_lucky: list[str] = []
     lucky.on("websocket", lambda one: socket_of_lucky.append(one.url))
 
     site.servers[killed].kill()
-    site.servers[killed].wait(30)
+    site.servers[killed].wait(RETURNS)
     shows(lucky, "methods", "Methods and limits")
     playwright.expect(lucky.get_by_text("Connection error")).to_have_count(0)
     assert socket_of_lucky == []  # their connection was never lost
     assert server_of(theirs) != killed
     # Theirs comes back on the other server, as a new session; an address reopens its view.
     _wait_until(lambda: _works(unlucky), "the page does not come back")
-    unlucky.goto(f"http://{NAME}:{theirs}/compare?sample=3")
+    unlucky.goto(f"http://{SITE}:{theirs}/compare?sample=3")
     unlucky.locator("canvas.k-map").first.wait_for()
 
 

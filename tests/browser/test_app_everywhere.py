@@ -21,7 +21,7 @@ NOTHING_SCROLLS = {"overview", "mistakes", "temperature", "teacher-epochs", "dar
 STREAMLIT = frozenset({"aria-hidden-focus", "nested-interactive", "scrollable-region-focusable"})
 """Rules on Streamlit's own elements, which a page cannot change: its navigation and its tables' canvas."""
 
-SETTLING = 10  # seconds, after which what is too wide will stay so
+SETTLING = 60  # seconds, after which what is too wide will stay so
 
 
 WIDTHS = (390, 1440, 2560)

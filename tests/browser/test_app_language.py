@@ -51,7 +51,7 @@ THE_SAME = re.compile(
 
 @pytest.fixture(scope="module")
 def _chinese(english: Any, server: str) -> Iterator[Any]:
-    english.clear_cookies()  # of a language
+    english.clear_cookies(name="kdviz-language")
     page = english.new_page()
     reads(page, "zh-CN")
     page.goto(f"{server}/methods")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import CHROMIUM, DESKTOP, FLAGS, WAIT, needs_browser, running
+from browser import NOT_OF_THE_BROWSER, close, needs_browser, running
 from strangers import Stranger, arrived
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -61,26 +61,17 @@ def _set_up(secrets: Path, address: str, provider: str) -> None:
     )
 
 
-@pytest.fixture(scope="module")
-def chromium(engine: Any) -> Iterator[Any]:
-    browser = engine.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-    yield browser
-    browser.close()
-
-
 @pytest.fixture
-def person(chromium: Any) -> Iterator[Callable[[], Any]]:
-    """A page of somebody with a browser of their own."""
-    contexts = []
+def person(english: Any) -> Iterator[Callable[[], Any]]:
+    """A page of somebody of whom neither the app nor the provider knows anything: whoever was there has gone."""
+    before = english.pages
 
     def arrive() -> Any:
-        contexts.append(chromium.new_context(viewport=DESKTOP, reduced_motion="reduce"))
-        contexts[-1].set_default_timeout(WAIT)
-        return contexts[-1].new_page()
+        english.clear_cookies(name=NOT_OF_THE_BROWSER)
+        return english.new_page()
 
     yield arrive
-    for context in contexts:
-        context.close()
+    close(english, before)
 
 
 def log_in(page: Any, address: str, name: str) -> None:

@@ -26,8 +26,7 @@ from kdviz.experiment import load_experiment
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytestmark = needs_browser
-COME_BACK = 40_000
-PATIENCE = 90  # seconds, after which what is still in memory will stay
+PATIENCE = 600  # seconds, after which what is still there will stay
 FORMULAE = {
     "rise": 2,
     "estimators": 3,
@@ -105,7 +104,7 @@ def digit() -> bytes:
 
 
 def gone(uploads: Path) -> bool:
-    end = time.monotonic() + COME_BACK / 1000
+    end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         if not list(uploads.glob("kdviz-own-*/session-*")):
             return True

@@ -135,6 +135,6 @@ def test_pages_draw_what_opens(evaluated: Experiment, monkeypatch: pytest.Monkey
         for page in shown_on:
             drawn = testing.AppTest.from_function(_draw, args=(f"kdviz.app.pages.{page}.page", str(folder)))
             drawn.session_state["pages"] = dict.fromkeys(pages)
-            drawn.run(timeout=120)
+            drawn.run(timeout=600)
             problems = [one.value for one in drawn.exception if "KdvizError" not in type(one).__name__]
             assert not problems, (name, page, problems)

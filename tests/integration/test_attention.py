@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from sweeps import CONFIG, small_splits
 
 from kdviz.cli import main
 from kdviz.core.errors import DatasetError, ExperimentError, KdvizError, SettingError
+from kdviz.experiment import load_experiment
 from kdviz.metrics import agreement
 from kdviz.models.networks import build_network
 from kdviz.rise import streaming
@@ -51,9 +53,25 @@ def small_groups(monkeypatch):
     monkeypatch.setattr(study, "GROUP", 8)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def few(small_digits):
     return small_digits.take(torch.arange(0, 1500, 10), "test")
+
+
+@pytest.fixture(scope="module")
+def _finished(_untrained, few, tmp_path_factory) -> Path:
+    """The folder of an experiment whose study has come to its end."""
+    folder = Path(shutil.copytree(_untrained, tmp_path_factory.mktemp("finished") / "tiny"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(study, "GROUP", 8)
+        list(a_study(load_experiment(folder), few).run())
+    return folder
+
+
+@pytest.fixture
+def finished(_finished, few, tmp_path) -> AttentionStudy:
+    """A copy of that study, for a test to do with as it likes."""
+    return a_study(load_experiment(shutil.copytree(_finished, tmp_path / "finished")), few)
 
 
 # images ---------------------------------------------------------------------------------------------------------------
@@ -213,36 +231,30 @@ def test_rows_are_those_of_explain(tiny, few, monkeypatch):
 
 
 @pytest.mark.slow
-def test_other_images_are_compared_with_the_partner(tiny, few):
-    attention_study = a_study(tiny, few)
-    list(attention_study.run())
-    rows = [
-        row for row in table_of(attention_study).to_pylist() if row["pair"] == "other" and row["second"] == "student"
-    ]
+def test_other_images_are_compared_with_the_partner(finished):
+    rows = [row for row in table_of(finished).to_pylist() if row["pair"] == "other" and row["second"] == "student"]
     assert all(row["first_sample"] != row["sample"] for row in rows)
-    claims = {row["sample"]: row for row in table_of(attention_study).to_pylist() if row["pair"] == "claim"}
+    claims = {row["sample"]: row for row in table_of(finished).to_pylist() if row["pair"] == "claim"}
     for row in rows[:5]:
-        first = attention_study.maps.halves(row["first_sample"])["teacher"]
-        second = attention_study.maps.halves(row["sample"])["student"]
+        first = finished.maps.halves(row["first_sample"])["teacher"]
+        second = finished.maps.halves(row["sample"])["student"]
         expected = np.mean([np.corrcoef(first[i].ravel(), second[1 - i].ravel())[0, 1] for i in (0, 1)])
         assert row["pearson"] == pytest.approx(expected, abs=1e-3)
         assert row["ceiling_first_pearson"] == claims[row["first_sample"]]["ceiling_first_pearson"]
 
 
 @pytest.mark.slow
-def test_the_table_is_tidy(tiny, few):
-    attention_study = a_study(tiny, few)
-    list(attention_study.run())
-    table = table_of(attention_study)
+def test_the_table_is_tidy(finished):
+    table = table_of(finished)
     assert table.schema.remove_metadata() == SCHEMA
-    assert table.num_rows == 20 * len(all_pairs(attention_study.models)) == 20 * 7
-    about = about_studies(tiny)["models"]
+    assert table.num_rows == 20 * len(all_pairs(finished.models)) == 20 * 7
+    about = about_studies(finished.experiment)["models"]
     assert about["images"] == 20
     assert about["of"] == 150
     assert about["seconds"] > 0
     assert table["weight"].to_numpy()[:20].sum() <= 150
     assert np.isfinite(table["spearman"].to_numpy()).all()
-    assert attention_study.identity == about["identity"]
+    assert finished.identity == about["identity"]
 
 
 @pytest.mark.slow
@@ -305,10 +317,8 @@ class _Counted:
 
 
 @pytest.mark.slow
-def test_killed_and_restarted_nothing_is_done_twice(tiny, few, monkeypatch):
-    whole = a_study(tiny, few, results=tiny.folder / "whole")
-    list(whole.run())
-    expected = table_of(whole)
+def test_killed_and_restarted_nothing_is_done_twice(tiny, few, finished, monkeypatch):
+    expected = table_of(finished)
     counted = _Counted(monkeypatch)
     for _ in range(6):  # killed in the middle of a group, again and again
         states = a_study(tiny, few).run()
@@ -331,22 +341,20 @@ def test_killed_and_restarted_nothing_is_done_twice(tiny, few, monkeypatch):
 
 
 @pytest.mark.slow
-def test_rows_that_are_lost_come_from_the_maps(tiny, few, monkeypatch):
-    attention_study = a_study(tiny, few)
-    list(attention_study.run())
-    expected = table_of(attention_study)
+def test_rows_that_are_lost_come_from_the_maps(finished, few, monkeypatch):
+    expected = table_of(finished)
     counted = _Counted(monkeypatch)
-    attention_study.store.remove(worker.rows_name(1))
-    attention_study.store.write(worker.rows_name(2), b"damaged")
-    list(a_study(tiny, few).run())
+    finished.store.remove(worker.rows_name(1))
+    finished.store.write(worker.rows_name(2), b"damaged")
+    list(a_study(finished.experiment, few).run())
     assert counted.groups == []
-    same(expected, table_of(attention_study))
-    attention_study.store.write(maps.maps_name(0), b"damaged")
-    attention_study.store.remove(worker.rows_name(0))
-    assert read_maps(attention_study.store, 0) is None
-    list(a_study(tiny, few).run())
+    same(expected, table_of(finished))
+    finished.store.write(maps.maps_name(0), b"damaged")
+    finished.store.remove(worker.rows_name(0))
+    assert read_maps(finished.store, 0) is None
+    list(a_study(finished.experiment, few).run())
     assert counted.groups == [0]
-    same(expected, table_of(attention_study))
+    same(expected, table_of(finished))
 
 
 def test_identity_is_what_decides_the_maps(tiny, few):

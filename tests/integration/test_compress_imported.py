@@ -10,6 +10,7 @@ import imported
 import numpy as np
 import pytest
 import torch
+from optional import needs
 from torch import Tensor
 
 from kdviz.cli import main
@@ -19,7 +20,7 @@ from kdviz.experiment import Run, load_experiment
 from kdviz.studies.compression.own_form import add_file, example_of, own_targets
 from kdviz.studies.predictions.stored_logits import stored_logits
 
-pytest.importorskip("onnxscript", reason='needs kdviz[onnx]: pip install "kdviz[onnx]"')
+pytestmark = needs("onnxscript", reason='needs kdviz[onnx]: pip install "kdviz[onnx]"')
 
 OWN = ["--device", "cpu", "--threads", "1", "--images", "5", "--masks", "60"]
 KD_STUDENT = replace(imported.STUDENT, role="kd_student", order=(2, 0, 3, 1))

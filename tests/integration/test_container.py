@@ -56,7 +56,7 @@ class Container:
     inside: list[str]
 
     def run(self, *command: str) -> subprocess.CompletedProcess:
-        return subprocess.run([*self.inside, *command], capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run([*self.inside, *command], capture_output=True, text=True, timeout=600, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def container(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
         yield Container(port, process, [*enter, *_by_nobody(folder / "root", port)])
     finally:
         os.kill(_child(process), signal.SIGKILL)  # the first process of its namespace: all others end with it
-        process.wait(30)
+        process.wait(600)
         log.close()
 
 
@@ -145,7 +145,7 @@ def _wait_for(address: str, process: subprocess.Popen, log: Path) -> None:
     while time.monotonic() < end:
         assert process.poll() is None, log.read_text()
         try:
-            with urllib.request.urlopen(address, timeout=2):
+            with urllib.request.urlopen(address, timeout=STARTS):
                 return
         except OSError:
             time.sleep(0.3)
@@ -155,7 +155,7 @@ def _wait_for(address: str, process: subprocess.Popen, log: Path) -> None:
 @pytest.mark.slow
 @needs_root
 def test_it_serves_pages_and_maps_and_can_write_nothing(container: Container) -> None:
-    with urllib.request.urlopen(f"http://127.0.0.1:{container.port}/compare", timeout=30) as page:
+    with urllib.request.urlopen(f"http://127.0.0.1:{container.port}/compare", timeout=600) as page:
         assert page.status == 200
     assert apart(asyncio.run, _maps(container.port)) > 10_000
     (check,) = steps("HEALTHCHECK")

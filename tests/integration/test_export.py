@@ -18,6 +18,7 @@ import pyarrow as pa
 import pytest
 import torch
 from alone import run_alone
+from optional import needs
 from PIL import Image, ImageOps
 from safetensors.torch import save
 from torch import nn
@@ -42,8 +43,8 @@ from kdviz.models.networks.onnx_content import opset_of
 from kdviz.narrative.products.device_limits import device_limits
 from kdviz.narrative.products.model_card import model_card
 
-pytest.importorskip("onnxscript", reason="makes ONNX files: needs onnx, onnxscript and onnxruntime")
 pytest.importorskip("onnxruntime", reason="makes ONNX files: needs onnx, onnxscript and onnxruntime")
+pytestmark = needs("onnxscript", reason="makes ONNX files: needs onnx, onnxscript and onnxruntime")
 
 ANSWERS = """
 import sys

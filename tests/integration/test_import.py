@@ -9,7 +9,6 @@ from urllib.request import urlopen
 
 import numpy as np
 import pytest
-import timm
 import torch
 from named_datasets import class_label, parquet_file
 from PIL import Image
@@ -77,6 +76,8 @@ def fitted(network: nn.Module, transform, order=(0, 1, 2), shrink=1) -> nn.Modul
 
 @pytest.fixture(scope="module")
 def timm_transform():
+    import timm
+
     config = timm.data.resolve_data_config({}, model=timm.create_model(TIMM, pretrained=False))
     return timm.data.create_transform(**config)
 
@@ -89,6 +90,8 @@ def torchvision_transform():
 @pytest.fixture(scope="module")
 def networks(timm_transform, torchvision_transform):
     torch.manual_seed(1)
+    import timm
+
     teacher = fitted(timm.create_model(TIMM, pretrained=False, num_classes=3), timm_transform)
     kd = fitted(torchvision_models.squeezenet1_1(num_classes=3), torchvision_transform, order=(2, 0, 1), shrink=4)
     alone = fitted(timm.create_model(TIMM, pretrained=False, num_classes=3), timm_transform)
@@ -428,7 +431,7 @@ def test_the_app_opens_models_that_are_in_memory(networks):
     app = kdviz.launch(mine)
     try:
         assert f"experiment={mine.folder.name}" in app.url
-        with urlopen(app.url, timeout=30) as answer:
+        with urlopen(app.url, timeout=600) as answer:
             assert answer.status == 200
         assert load_experiment(mine.folder).runs["teacher"].network == "torchvision/squeezenet1_1"
         assert [path.name for path in mine.folder.parent.iterdir()] == [mine.folder.name]

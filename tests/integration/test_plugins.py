@@ -31,40 +31,46 @@ def environment(installed: Path, *more: Path) -> dict[str, str]:
 
 
 EACH = """
-import contextlib, io, json, sys
+import contextlib, io, json, os, sys
 from kdviz.cli import main
 answers = []
-commands, documented = json.load(sys.stdin)
-for arguments in commands:
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            code = main(arguments)
-        except SystemExit as end:
-            code = end.code
-    answers.append([code, out.getvalue(), err.getvalue()])
-if documented:
-    import generate
-print(json.dumps([answers, generate.pages() if documented else {}]))
+for folder, commands in json.load(sys.stdin).items():
+    os.chdir(folder)
+    for arguments in commands:
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                code = main(arguments)
+            except SystemExit as end:
+                code = end.code
+        answers.append([code, out.getvalue(), err.getvalue()])
+import generate
+print(json.dumps([answers, generate.pages()]))
 """
 Answers = dict[tuple[str, ...], tuple[int, str, str]]
 
 
-def answers_of(
-    installed: Path, commands: Sequence[Sequence[str]], folder: Path, documented: bool = False
-) -> tuple[Answers, dict[str, str]]:
-    """Exit status, output and errors of commands from one process, which loads torch once; pages of documentation."""
+def answers_of(installed: Path, work: dict[str, Sequence[Sequence[str]]]) -> tuple[Answers, dict[str, str]]:
+    """What one process answers, which loads torch once.
+
+    Args:
+        installed: The folder of the plugin.
+        work: Folder -> the commands that are run in it.
+
+    Returns:
+        Exit status, output and errors of each command; the pages of the documentation.
+    """
     done = subprocess.run(
         [sys.executable, "-c", EACH],
-        input=json.dumps([commands, documented]),
+        input=json.dumps(work),
         capture_output=True,
         text=True,
         env=environment(installed, ROOT / "docs"),
-        cwd=folder,
         check=True,
     )
     answered, pages = json.loads(done.stdout)
-    return dict(zip(map(tuple, commands), map(tuple, answered), strict=True)), pages
+    commands = [tuple(command) for each in work.values() for command in each]
+    return dict(zip(commands, map(tuple, answered), strict=True)), pages
 
 
 LISTS = {name: ("list", name, "--json") for name in ("losses", "augmentations", "datasets", "methods")}
@@ -83,19 +89,29 @@ def train(options: list[str]) -> tuple[str, ...]:
     return ("train", "test-shades", "--out", OUT, "--device", "cpu", *options)
 
 
+ENDING = [*HELPS.values(), *LISTS.values(), UNKNOWN, *(train(options) for options, _ in REFUSED)]
+"""Commands that end at once, and write nothing."""
+
+
 @pytest.fixture(scope="module")
-def said(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Answers, dict[str, str]]:
-    """What commands that end at once answer, and the documentation."""
-    commands = [*HELPS.values(), *LISTS.values(), UNKNOWN, *(train(options) for options, _ in REFUSED)]
-    folder = tmp_path_factory.mktemp("answers")
-    answered = answers_of(installed, commands, folder, documented=True)
-    assert list(folder.iterdir()) == []
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Where nothing is written, and where commands train and explain."""
+    return tmp_path_factory.mktemp("answers"), tmp_path_factory.mktemp("worked")
+
+
+@pytest.fixture(scope="module")
+def said(installed: Path, folders: tuple[Path, Path], digits: LabelledImages) -> tuple[Answers, dict[str, str]]:
+    """What all commands answer, and the documentation."""
+    nothing, worked = folders
+    digits.picture(0).save(worked / "digit.png")
+    answered = answers_of(installed, {str(nothing): ENDING, str(worked): [TRAINED, BY_METHOD, BY_SAMPLER]})
+    assert list(nothing.iterdir()) == []
     return answered
 
 
 @pytest.fixture(scope="module")
 def answers(said: tuple[Answers, dict[str, str]]) -> Answers:
-    return said[0]
+    return {command: answer for command, answer in said[0].items() if command in map(tuple, ENDING)}
 
 
 def test_a_plugin_is_listed_with_what_comes_with_kdviz(answers):
@@ -148,14 +164,12 @@ BY_SAMPLER = [*EXPLAINED, "sampler.npz", "--masks", "128", "--sampler", "test_co
 
 
 @pytest.fixture(scope="module")
-def worked(installed: Path, digits: LabelledImages, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def worked(said: tuple[Answers, dict[str, str]], folders: tuple[Path, Path]) -> Path:
     """The folder in which commands trained and explained with the plugin."""
-    folder = tmp_path_factory.mktemp("worked")
-    digits.picture(0).save(folder / "digit.png")
-    answered, _ = answers_of(installed, [TRAINED, BY_METHOD, BY_SAMPLER], folder)
-    for code, _, errors in answered.values():
+    for command in (TRAINED, BY_METHOD, BY_SAMPLER):
+        code, _, errors = said[0][tuple(command)]
         assert code == 0, errors
-    return folder
+    return folders[1]
 
 
 def test_a_plugins_data_set_losses_and_augmentation_can_be_trained_with(worked):

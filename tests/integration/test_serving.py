@@ -183,16 +183,16 @@ def copied(_untrained, digits, tmp_path_factory):
         "    pool = start_pool(fork=True); pool.start()\n"
         "    worker = pool._workers[0]._transport\n"
         "    jobs = [pool.submit(task)]\n"
-        "    jobs[0].wait(60)\n"
+        "    jobs[0].wait(600)\n"
         "    os.kill(worker.pid, signal.SIGKILL)\n"
         "    while pool._workers[0]._transport is worker: await asyncio.sleep(.01)\n"
-        "    jobs.append(pool.submit(task)); jobs[1].wait(60)\n"
+        "    jobs.append(pool.submit(task)); jobs[1].wait(600)\n"
         "    other = pool._workers[0]._transport\n"
         "    kinds = [type(worker).__name__, type(other).__name__]\n"
         "    states = [(job.status, job.latest) for job in jobs]\n"
         "    pickle.dump((kinds, states, other.pid, port.getsockname()[1]), sys.stdout.buffer)\n"
         "    sys.stdout.buffer.flush()\n"
-        "    time.sleep(60)\n"
+        "    time.sleep(3600)\n"
         "asyncio.run(serve(pickle.load(open(sys.argv[1], 'rb'))))\n"
     )
     command = [sys.executable, "-c", code, str(folder / "task.pickle")]
@@ -242,7 +242,7 @@ def test_a_worker_that_is_a_copy_leaves_with_its_server():
         "port = socket.create_server(('127.0.0.1', 0))\n"
         "pool = start_pool(fork=True); pool.start()\n"
         "print(pool._workers[0]._transport.pid, port.getsockname()[1], flush=True)\n"
-        "time.sleep(60)\n"
+        "time.sleep(3600)\n"
     )
     server = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     worker, port = map(int, server.stdout.readline().split())

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from faulty import holding
+from optional import needs
 from sweeps import small_splits
 
 from kdviz.cli import main
@@ -25,7 +26,7 @@ from kdviz.studies.search.space import settings_of, space_of
 from kdviz.studies.search.trainings import Trainings
 from kdviz.studies.search.trials import Search
 
-optuna = pytest.importorskip("optuna")
+pytestmark = needs("optuna")
 
 COMMAND = ["--device", "cpu", "--epochs", "1:4", "--batch-size", "50", "--test-seeds", "7,8"]
 
@@ -94,6 +95,7 @@ _KILLED = """
 import os, signal, sys
 sys.path[:0] = {paths!r}
 from faulty import holding
+from optional import needs
 from sweeps import small_splits
 from conftest import bundled_digits, LabelledImages
 from kdviz.cli import main
@@ -122,7 +124,7 @@ def test_a_killed_search_keeps_its_trials_and_ends_as_an_uninterrupted_one(folde
         [sys.executable, "-c", _KILLED.format(paths=paths, arguments=arguments)],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
-        timeout=300,
+        timeout=3600,
         check=False,
     )
     assert process.returncode == -signal.SIGKILL, process.stderr.decode()[-2000:]

@@ -39,5 +39,5 @@ def run_alone(
     command = [sys.executable, "-I", "-c", _START, allowed, str(script), *arguments]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.run(
-        command, capture_output=True, text=True, check=False, env=environment, timeout=120, cwd=folder
+        command, capture_output=True, text=True, check=False, env=environment, timeout=600, cwd=folder
     )

@@ -32,8 +32,10 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-WAIT = 180_000
+WAIT = 600_000
 """Milliseconds after which what is waited for will not come: only a fault lasts so long, on any machine."""
+SITE = "kdviz.example.org"
+"""A name that the browser takes for this machine."""
 DESKTOP = {"width": 1440, "height": 1000}
 TOO_WIDE = """
 [...document.querySelectorAll(".stMain *")].some((node) =>
@@ -94,6 +96,20 @@ of them. Not every frame, since each takes processor time, even if nothing chang
 
 NEUTRAL = "methods"
 """A page that shows nothing of any other."""
+
+NOT_OF_THE_BROWSER = re.compile("^(?!kdviz-browser$)")
+"""The names of cookies but that one, without which open pages lose their pictures."""
+
+STILL = """
+(() => {
+  const sheet = new CSSStyleSheet();
+  sheet.replaceSync(`*, *::before, *::after {
+    animation-duration: 1ms !important; animation-iteration-count: 1 !important; transition-duration: 0s !important }`);
+  document.adoptedStyleSheets = [...document.adoptedStyleSheets, sheet];
+})()
+"""
+"""What turns and fades stands still: without a graphics card, each of its frames is drawn by the processor, sixty times
+a second, for as long as the server computes."""
 
 VISIT = """
 (address) => {
@@ -174,7 +190,7 @@ def _wait_for(address: str, process: subprocess.Popen, log: Path) -> None:
     while time.monotonic() < end:
         assert process.poll() is None, f"the server ended: {log.read_text()}"
         try:
-            with urllib.request.urlopen(address, timeout=1):
+            with urllib.request.urlopen(address, timeout=WAIT / 1000):  # refused at once until it listens
                 return
         except OSError:
             time.sleep(0.1)
@@ -201,12 +217,13 @@ def english(tmp_path_factory: pytest.TempPathFactory, engine: Any) -> Iterator[A
     context = engine.chromium.launch_persistent_context(
         tmp_path_factory.mktemp("chromium"),
         executable_path=CHROMIUM,
-        args=FLAGS,
+        args=[*FLAGS, f"--host-resolver-rules=MAP {SITE} 127.0.0.1"],
         viewport=DESKTOP,
         reduced_motion="reduce",  # what fades in is drawn many times
         bypass_csp=True,  # Playwright evaluates texts to wait; test_app_protection.py is held to the policy
     )
     context.set_default_timeout(WAIT)
+    context.add_init_script(STILL)
     yield context
     context.close()
 
@@ -222,7 +239,7 @@ def reads(page: Any, locale: str) -> None:
 @pytest.fixture
 def newcomer(english: Any) -> Iterator[Any]:
     """A new page of a desktop computer, in English: of somebody who opens the app now."""
-    english.clear_cookies(name=re.compile("^(?!kdviz-browser$)"))  # without that one, open pages lose their pictures
+    english.clear_cookies(name=NOT_OF_THE_BROWSER)
     english.clear_permissions()
     before = english.pages
     page = english.new_page()
@@ -236,20 +253,21 @@ def _kept(english: Any) -> Iterator[list[Any]]:
     """The page that :func:`page` keeps; none before the first test, and after one that failed."""
     kept: list[Any] = []
     yield kept
-    for context in kept:
-        context.close()
+    for page in kept:
+        page.close()
 
 
 @pytest.fixture
 def page(english: Any, server: str, _kept: list[Any], request: pytest.FixtureRequest) -> Iterator[Any]:
     """A page that stays open from test to test of a module, in one session; tests :func:`visit` what they look at.
 
-    To load Streamlit's scripts takes more processor time than most tests. Each test finds the page at Methods and
-    limits, in a session that has forgotten the tests before. What the browser itself is to do when a page is loaded,
-    and what ends a session, is for ``newcomer``.
+    To load Streamlit's scripts takes more processor time than most tests. Each test finds the page at the heading of
+    Methods and limits, in a session that has forgotten the tests before. What the browser itself is to do when a page
+    is loaded, and what ends a session, is for ``newcomer``.
     """
     failed = request.session.testsfailed
     english.clear_permissions()
+    english.clear_cookies(name="kdviz-language")  # not all: without Streamlit's own, an open page can send no files
     page = _kept.pop() if _kept else opened(english, server)
     page.set_viewport_size(DESKTOP)
     page.emulate_media(color_scheme="light")

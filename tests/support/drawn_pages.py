@@ -23,7 +23,7 @@ def page_of(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
         page = testing.AppTest.from_function(_draw, args=(module, str(folder)))
         for name, value in query.items():
             page.query_params[name] = value
-        page.run(timeout=120)
+        page.run(timeout=600)
         assert not page.exception
         return page
 

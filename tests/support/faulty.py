@@ -70,7 +70,7 @@ def command(*arguments: str, **variables: str) -> Iterator[subprocess.Popen[str]
             process.kill()
 
 
-def wait_for(path: Path, seconds: float = 60.0) -> None:
+def wait_for(path: Path, seconds: float = 600.0) -> None:
     """Wait until something is there."""
     end = time.monotonic() + seconds
     while not path.exists():

@@ -294,11 +294,11 @@ def damaged_database(path: Path) -> list[str]:
     return [] if found == ["ok"] else [f"{path.name}: {each}" for each in found]
 
 
-if __name__ == "__main__":
-    which, count, *verbs = sys.argv[1:]
-    for verb in verbs or ["train", "sweep", "evaluate", "study", "import", "compress", "tune"]:
+def report(which: str, count: int, *verbs: str) -> None:
+    """Print what came out of it, a line a command."""
+    for verb in verbs:
         with tempfile.TemporaryDirectory() as room:
-            outcome = run(Path(room), verb, int(count), signal.Signals[f"SIG{which}"])
+            outcome = run(Path(room), verb, count, signal.Signals[f"SIG{which}"])
         print(
             f"{verb}: {outcome.kills} times ended, {outcome.ends} times complete, {len(outcome.faults)} faults; "
             f"{outcome.lost:.2f} {'epochs' if verb in _TRAININGS else 'of it'} done again each time, "
@@ -307,3 +307,8 @@ if __name__ == "__main__":
             sep="\n  ",
             flush=True,
         )
+
+
+if __name__ == "__main__":
+    every = ["train", "sweep", "evaluate", "study", "import", "compress", "tune"]
+    report(sys.argv[1], int(sys.argv[2]), *(sys.argv[3:] or every))

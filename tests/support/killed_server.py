@@ -36,7 +36,7 @@ from kdviz.experiment import load_experiment
 from kdviz.saliency import methods
 from kdviz.serving import MapsTask, fingerprint, start_pool
 
-WAIT = 120.0  # seconds for what is computed, on a machine that has other things to do
+WAIT = 600.0  # seconds for what is computed, on a machine that has other things to do
 _GONE = 30.0  # seconds after which no process of a killed server may be left
 _CLASSES = ["a", "b", "c"]
 
@@ -255,12 +255,12 @@ def maps_of(job) -> tuple[np.ndarray | None, float]:
     return job.latest[0].maps()["teacher"].values, time.monotonic() - start
 
 
-if __name__ == "__main__":
-    count, *which = sys.argv[1:]
-    for name in which or ["server", "worker"]:
+def report(count: int, *which: str) -> None:
+    """Print what came out of it, a line each."""
+    for name in which:
         outcome = KilledServer()
         with tempfile.TemporaryDirectory() as folder, suppress(KeyboardInterrupt):  # what came of it so far is said
-            {"server": kill_servers, "worker": kill_workers}[name](Path(folder), int(count), outcome)
+            {"server": kill_servers, "worker": kill_workers}[name](Path(folder), count, outcome)
         print(
             f"{name}: {outcome.kills} times killed, {outcome.busy} times at work, {len(outcome.faults)} faults; "
             f"{outcome.left} times a folder was left, {outcome.seconds:.1f} s at most",
@@ -268,3 +268,7 @@ if __name__ == "__main__":
             sep="\n  ",
             flush=True,
         )
+
+
+if __name__ == "__main__":
+    report(int(sys.argv[1]), *(sys.argv[2:] or ["server", "worker"]))

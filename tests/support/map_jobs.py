@@ -9,7 +9,8 @@ import pytest
 from kdviz.saliency import methods
 from kdviz.serving import MapsTask, fingerprint, start_pool
 
-WAIT = 60.0
+WAIT = 600.0
+"""Seconds after which what is waited for will not come, on any machine."""
 RISE = {"method": "rise", **methods["rise"].complete({"n_masks": 300, "precision": "float32"})}
 LONG = {**RISE, "n_masks": 200_000}
 

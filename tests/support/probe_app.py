@@ -18,6 +18,7 @@ from typing import Any
 
 import streamlit as st
 from forgetful import forget_on_request
+from seldom import refresh_seldom
 
 from kdviz.app import lifespan, main, middleware
 
@@ -75,5 +76,6 @@ async def probing(app: Any) -> AsyncIterator[None]:
 
 
 app = st.App(__file__, lifespan=probing, middleware=middleware)
+refresh_seldom()
 forget_on_request()
 main()

@@ -29,36 +29,60 @@ from kdviz.studies.sweep.runner import Sweep
 ROOT = Path(__file__).resolve().parents[2]
 
 
+SLOW = 600
+"""Seconds after which something will not come, on any machine."""
+
+CONFIGURATION = {
+    "health_check_initial_delay_ms": 0,
+    "health_check_period_ms": 200,
+    "health_check_failure_threshold": 20,
+    # Processes start when they are needed, and those that have loaded torch stay for the next test.
+    "prestart_worker_first_driver": False,
+    "idle_worker_killing_time_threshold_ms": 600_000,
+    # A process that loads Ray and torch has a minute otherwise, and is then started anew, again and again.
+    "worker_register_timeout_seconds": SLOW,
+    "worker_niceness": 0,  # Ray's 15 leaves them nothing where other tests run
+}
+
+
 @pytest.fixture(scope="module")
 def cluster():
     """Two machines with one CPU each: the head, where this process is, and another one."""
     pytest.importorskip("ray", reason="needs Ray")
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
         warnings.simplefilter("ignore")  # Ray's, about its own insides
+        patch.setenv("PYTHONPATH", str(ROOT))  # the machines' kdviz
+        patch.setenv("RAY_raylet_start_wait_time_s", str(SLOW))
+        patch.setenv("RAY_gcs_server_port_wait_time_s", str(SLOW))
         import ray
         from ray.cluster_utils import Cluster
 
-        before = os.environ.get("PYTHONPATH")
-        os.environ["PYTHONPATH"] = str(ROOT)  # the machines' kdviz
-        quick = {
-            "health_check_initial_delay_ms": 0,
-            "health_check_period_ms": 200,
-            "health_check_failure_threshold": 20,
-            # Processes start when they are needed, and those that have loaded torch stay for the next test.
-            "prestart_worker_first_driver": False,
-            "idle_worker_killing_time_threshold_ms": 600_000,
-        }
+        without_agents(patch)
         # Neither a dashboard, nor what copies logs or asks for more machines: each is one more process.
-        small = {"num_cpus": 1, "object_store_memory": 100 * 2**20, "include_log_monitor": False}
-        head = {**small, "include_dashboard": False, "no_monitor": True, "_system_config": quick}
+        small = {"num_cpus": 1, "object_store_memory": 100 * 2**20, "include_log_monitor": False, "wait": False}
+        head = {**small, "include_dashboard": False, "no_monitor": True, "_system_config": CONFIGURATION}
         made = Cluster(initialize_head=True, head_node_args=head)
         made.other = made.add_node(**small)
+        made.wait_for_nodes(SLOW)
         ray.init(address=made.address, log_to_driver=False, logging_level="ERROR")
-        made.wait_for_nodes()
         yield made
         ray.shutdown()
         made.shutdown()
-        os.environ.pop("PYTHONPATH") if before is None else os.environ.update(PYTHONPATH=before)
+
+
+def without_agents(patch: pytest.MonkeyPatch) -> None:
+    """Start neither the dashboard's server, which Ray starts also without a dashboard, nor the machines' agents."""
+    from ray._private import services
+
+    build = services._build_python_executable_command_memory_profileable
+
+    def command(component, session_dir, unbuffered=True):
+        if component.endswith("agent"):
+            return [sys.executable, "-S", "-E", str(Path(__file__).with_name("ray_agent.py"))]
+        return build(component, session_dir, unbuffered)
+
+    patch.setattr(services, "_build_python_executable_command_memory_profileable", command)
+    patch.setattr(services, "start_api_server", lambda *_, **__: (None, None))
 
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning:ray.*", "ignore::UserWarning:ray.*")
@@ -136,12 +160,12 @@ def test_what_waits_is_cancelled_with_the_first_error(cluster, tmp_path):
         yield 1
         if job == 0:
             raise ModelError("no")
-        time.sleep(90)
+        time.sleep(2 * SLOW)
 
     with pytest.raises(ModelError, match=r"^no$"):
         list(run_on_ray(fails, range(6), (str(tmp_path),)))
     assert len(list(tmp_path.iterdir())) <= 3  # two at once, and perhaps one that took the place of the first
-    end = time.monotonic() + 45
+    end = time.monotonic() + SLOW
     while ray.available_resources().get("CPU", 0) < 2:  # both machines are free again
         assert time.monotonic() < end, "a cancelled job still runs"
         time.sleep(0.1)

@@ -21,7 +21,7 @@ class Stranger:
     cookies: dict[str, str] = field(default_factory=dict)
 
     def ask(self, path: str, method: str = "GET", body: bytes = b"", **headers: str) -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection(urlsplit(self.server).netloc, timeout=30)
+        connection = http.client.HTTPConnection(urlsplit(self.server).netloc, timeout=600)
         cookies = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
         xsrf = {"X-Xsrftoken": self.cookies.get("_streamlit_xsrf", "")}
         connection.request(method, path, body, {"Cookie": cookies, **xsrf, **headers})
@@ -48,7 +48,7 @@ class Stranger:
         with connect(address, subprotocols=protocols, **options) as socket:
             socket.send(rerun(query, "compare"))
             while not read or not _ends_the_run(read[-1]):
-                read.append(bytes(socket.recv(timeout=60)))
+                read.append(bytes(socket.recv(timeout=600)))
         return next(filter(None, map(session_of, read))), b"".join(read)
 
 

@@ -15,6 +15,8 @@ from kdviz.core.errors import KdvizError
 from kdviz.core.language import _, listed, number, percent
 from kdviz.data.photographs import photographs
 
+_REFRESH_SECONDS = 0.5
+
 _STARTED = "picture-job"  # the job that this session has started
 
 
@@ -26,7 +28,7 @@ def show_absent_pictures(opened: OpenExperiment) -> None:
     current = picture_fetcher().current
     running = current is not None and not current.ended
     if opened.can_fetch:
-        st.fragment(_show, run_every=0.5 if running else None)(opened, running)
+        st.fragment(_show, run_every=_REFRESH_SECONDS if running else None)(opened, running)
 
 
 def may_fetch(opened: OpenExperiment) -> bool:

@@ -51,7 +51,7 @@ def _page(name: str) -> None:
 
 
 def page() -> AppTest:
-    shown = AppTest.from_function(_page, args=("cifar",)).run(timeout=60)
+    shown = AppTest.from_function(_page, args=("cifar",)).run(timeout=600)
     assert not shown.exception
     return shown
 
@@ -142,12 +142,12 @@ def test_the_button_gets_them(folder: Path, data: Path, monkeypatch: pytest.Monk
     command = [sys.executable, "-m", "kdviz", "get", str(folder), "--data", str(data)]
     monkeypatch.setattr(PictureJob, "command", command)
     shown = page()
-    shown.button[0].click().run(timeout=60)
+    shown.button[0].click().run(timeout=600)
     job = picture_job.picture_fetcher().current
     assert job is not None
-    assert job.wait(120)
+    assert job.wait(600)
     assert (job.status, job.error) == ("done", "")
-    shown.run(timeout=60)
+    shown.run(timeout=600)
     assert not shown.exception
     assert not shown.info
     assert library.open_experiment("cifar").samples is not None
@@ -162,14 +162,14 @@ def test_what_failed_is_said_in_one_sentence_of_the_pages_language(
     said = f"import sys; sys.stderr.write({capfd.readouterr().err!r}); sys.exit({code})"
     monkeypatch.setattr(PictureJob, "command", [sys.executable, "-c", said])
     shown = page()
-    shown.button[0].click().run(timeout=60)
+    shown.button[0].click().run(timeout=600)
     job = picture_job.picture_fetcher().current
     assert job is not None
-    assert job.wait(120)
+    assert job.wait(600)
     assert job.status == "failed"
     with speaking("en"):
         assert error_text(job.error) == f"There is no folder '{tmp_path / 'nowhere'}'; name the one with the pictures."
-    shown.run(timeout=60)
+    shown.run(timeout=600)
     assert "There is no folder" in shown.error[0].value
     assert shown.button[0].label.startswith("Get the pictures")  # it can be tried again
 
@@ -186,7 +186,7 @@ def test_a_job_shows_its_progress_and_can_be_stopped(folder: Path, monkeypatch: 
             break
     assert job.share == 0.42
     job.stop()
-    assert job.wait(20)
+    assert job.wait(600)
     assert (job.status, job.error) == ("stopped", "")
     assert not (folder / "samples.parquet").exists()
 
@@ -195,6 +195,6 @@ def test_a_process_that_cannot_be_started_or_dies_is_a_failure(folder: Path, mon
     for command in (["/nowhere/python"], [sys.executable, "-c", "raise SystemExit(9)"]):
         monkeypatch.setattr(PictureJob, "command", command)
         job = PictureFetcher().start(folder)
-        assert job.wait(20)
+        assert job.wait(600)
         assert job.status == "failed"
         assert str(job.error).startswith("The pictures could not be fetched")

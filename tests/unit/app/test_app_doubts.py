@@ -23,7 +23,7 @@ def _page(folder):
 
 def warnings_on_page(experiment) -> list[str]:
     experiment.save()
-    page = AppTest.from_function(_page, args=(str(experiment.folder),)).run(timeout=60)
+    page = AppTest.from_function(_page, args=(str(experiment.folder),)).run(timeout=600)
     assert not page.exception
     return [warning.value for warning in page.warning]
 

@@ -50,7 +50,7 @@ def test_the_next_disagreement_is_one(page_of):
     own, teacher = answers["kd_student", 8], answers["teacher", 0]
     button = next(button for button in page.button if button.label.startswith("Disagree"))
     assert f"({(own != teacher).sum():,})" in button.label
-    button.click().run(timeout=120)
+    button.click().run(timeout=600)
     assert not page.exception
     number = int(re.search(r"Sample (\d+), true class", " ".join(element.value for element in page.markdown))[1])
     assert own[number] != teacher[number]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import cache
 
 import pytest
-import timm
 import torch
 from torch import nn
 from torchvision import models
@@ -40,6 +40,7 @@ def shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
 
 
+@cache
 def outline(name: str, classes: int = 2) -> dict[str, tuple[int, ...]]:
     return shapes_of(lambda: build_network(name, classes=classes, channels=3, size=(224, 224)))
 
@@ -100,18 +101,24 @@ def settled(network: nn.Module) -> nn.Module:
     return network.eval()
 
 
+def of_timm(name: str, **options) -> nn.Module:
+    import timm  # seconds, for each process that collects these tests
+
+    return timm.create_model(name, **options)
+
+
 MODELS = {
     "torchvision, other classes": (lambda: models.resnet18(num_classes=5), 3, 64),
     "torchvision, RegNet": (lambda: models.regnet_x_400mf(num_classes=4), 3, 64),
-    "timm": (lambda: timm.create_model("mobilenetv3_small_050", num_classes=2), 3, 64),
-    "timm, grey": (lambda: timm.create_model("resnet10t", num_classes=2, in_chans=1), 1, 64),
+    "timm": (lambda: of_timm("mobilenetv3_small_050", num_classes=2), 3, 64),
+    "timm, grey": (lambda: of_timm("resnet10t", num_classes=2, in_chans=1), 1, 64),
     "timm, vision transformer for another size": (
-        lambda: timm.create_model("vit_tiny_patch16_224", num_classes=2, img_size=384), 3, 384,
+        lambda: of_timm("vit_tiny_patch16_224", num_classes=2, img_size=384), 3, 384,
     ),
     "timm, a grid of positions for another size": (
-        lambda: timm.create_model("pit_ti_224", num_classes=2, img_size=160), 3, 160,
+        lambda: of_timm("pit_ti_224", num_classes=2, img_size=160), 3, 160,
     ),
-    "timm, distilled": (lambda: timm.create_model("deit_tiny_distilled_patch16_224", num_classes=2), 3, 224),
+    "timm, distilled": (lambda: of_timm("deit_tiny_distilled_patch16_224", num_classes=2), 3, 224),
     "the paper's teacher": (lambda: build_network("paper_cnn", classes=10, channels=1, size=(28, 28)), 1, 28),
     "the paper's student": (lambda: build_network("paper_fc", classes=10, channels=3, size=(12, 12)), 3, 12),
     "as MXNet has it": (lambda: build_network("resnet50v2_mxnet", classes=2, channels=3, size=(64, 64)), 3, 64),
@@ -205,7 +212,7 @@ class Lightning(nn.Module):
 
 
 def small() -> nn.Module:
-    return timm.create_model("mobilenetv3_small_050", num_classes=2)
+    return of_timm("mobilenetv3_small_050", num_classes=2)
 
 
 def compiled() -> nn.Module:

@@ -21,9 +21,6 @@ from kdviz.models.checkpoints import (
     recorded_network,
 )
 
-timm = pytest.importorskip("timm")
-
-
 # any key --------------------------------------------------------------------------------------------------------------
 
 KEYS = [
@@ -151,6 +148,7 @@ def test_the_example_of_torch_for_imagenet(tmp_path):
 
 
 def test_the_training_checkpoints_of_timm(tmp_path):
+    timm = pytest.importorskip("timm")
     network = timm.create_model("test_resnet", num_classes=3)
     optimiser = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
     args = argparse.Namespace(

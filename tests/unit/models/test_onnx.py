@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from optional import needs
 from PIL import Image
 
 import kdviz
@@ -24,8 +25,8 @@ from kdviz.saliency import RISE
 
 REASON = "makes ONNX files: needs onnx, onnxscript and onnxruntime"
 onnx = pytest.importorskip("onnx", reason=REASON)
-pytest.importorskip("onnxscript", reason=REASON)
 onnxruntime = pytest.importorskip("onnxruntime", reason=REASON)
+pytestmark = needs("onnxscript", reason=REASON)
 
 from onnx import TensorProto, helper  # noqa: E402
 from onnxruntime import quantization  # noqa: E402

@@ -9,7 +9,6 @@ import pytest
 import torch
 from scipy import stats
 from study_maps import CLASSES, TEMPERATURES, made_up, made_up_table
-from torchmetrics.functional.classification import binary_auroc
 
 from kdviz import figures
 from kdviz.core.errors import ExperimentError
@@ -331,6 +330,8 @@ def test_effects_by_class_are_adjusted_together(planted):
 
 
 def test_auroc_is_that_of_torchmetrics():
+    from torchmetrics.functional.classification import binary_auroc
+
     generator = np.random.default_rng(0)
     for _ in range(5):
         values, truth = generator.integers(0, 30, 200) / 30, generator.random(200) < 0.3

@@ -155,7 +155,7 @@ for done in evaluate_files(load_experiment({folder!r}), pictures_of(Path({data!r
 def test_a_killed_evaluation_goes_on(data, tmp_path):
     experiment = experiment_in(tmp_path / "e")
     code = KILLED.format(path=[str(Path(__file__).parent), *sys.path], folder=str(experiment.folder), data=str(data))
-    process = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=300)
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=3600)
     assert process.returncode == -signal.SIGKILL, process.stderr
     assert list(evaluate_files(experiment, pictures_of(data), "cpu")) == [64, COUNT]
     whole = experiment_in(tmp_path / "whole")

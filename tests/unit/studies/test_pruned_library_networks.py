@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from optional import needs
 
 from kdviz.compress.dependent_channels import prune_dependent_channels
 from kdviz.core.errors import ModelError, SettingError
@@ -16,7 +17,7 @@ from kdviz.studies.compression.making import Making, make_run
 from kdviz.studies.compression.names import PRUNE
 from kdviz.studies.compression.steps import Step, plan_steps
 
-pytest.importorskip("torch_pruning", reason='needs torch-pruning: pip install "kdviz[prune]"')
+pytestmark = needs("torch_pruning", reason='needs torch-pruning: pip install "kdviz[prune]"')
 
 COLOURS = InputSpec((32, 32), 3, (0.5,) * 3, (0.25,) * 3)
 RECORD = {"epochs": 1, "batch_size": 16, "learning_rate": 0.001, "seed": 0, "unfreeze": "all"}

@@ -23,6 +23,8 @@ from kdviz.core.language import N_, _, number, percent, plural
 from kdviz.figures import role_title
 from kdviz.models.inputs import INTERPOLATIONS
 
+_REFRESH_SECONDS = 0.5
+
 _WAYS = {"files": N_("Files or a zip"), "folder": N_("A folder")}
 _PICTURES = ["png", "jpg", "jpeg", "jpe", "jfif", "bmp", "gif", "tif", "tiff", "webp", "avif", "csv", "tsv"]
 _FIELDS: dict[str, tuple[str, str]] = {  # title and description
@@ -250,7 +252,7 @@ def _show_problem() -> None:
 def _show_check(draft: ModelsDraft) -> None:
     running = draft.is_running
     with st.container(key="bm-check"):
-        st.fragment(_show_controls, run_every=0.5 if running else None)(draft, running)
+        st.fragment(_show_controls, run_every=_REFRESH_SECONDS if running else None)(draft, running)
 
 
 def _show_controls(draft: ModelsDraft, running: bool) -> None:

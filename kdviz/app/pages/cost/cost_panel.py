@@ -13,6 +13,8 @@ from kdviz.compress.cost import FORMS, Form
 from kdviz.core.errors import KdvizError
 from kdviz.core.language import _, percent
 
+_REFRESH_SECONDS = 0.5
+
 STORED, HERE = "stored", "here"
 """Sources of figures: the experiment's table, or a measurement on this server."""
 
@@ -42,7 +44,7 @@ def show_measurement(opened: OpenExperiment, *, first: bool) -> None:
         st.code(command(opened), language=None, wrap_lines=True)
     current = measurer().current
     running = current is not None and not current.ended
-    st.fragment(_show_controls, run_every=0.5 if running else None)(opened, running)
+    st.fragment(_show_controls, run_every=_REFRESH_SECONDS if running else None)(opened, running)
 
 
 def _show_controls(opened: OpenExperiment, running: bool) -> None:
