@@ -28,7 +28,7 @@ def bench_rise(
 
     Args:
         device: Device of the models.
-        quick: Finish within a minute on two CPU cores: fewer images, masks and tries, neither ResNet50 nor ViT-B/16 nor memory.
+        quick: Finish within a minute on two CPU cores: fewer images, masks and tries, no large networks, no memory.
         mobilenet_weights: A torchvision state dict for MobileNetV2. Time does not depend on it; without it the
             weights are random.
         seed: Seed of masks and of the selection of images.
