@@ -10,8 +10,8 @@ import pytest
 from kdviz.core.files import MODELS
 
 SENTENCE = (
-    "Teacher and student have one and the same network here: with the same settings, a student's teacher is the student "
-    "alone of the same seed, stopped early."
+    "Teacher and student have one and the same network here: with the same settings, a student's teacher is "
+    "the student alone of the same seed, stopped early."
 )
 
 
