@@ -104,7 +104,7 @@ function build(root, kept, turned) {
 
 function listbox(kept) {
   const { data } = kept;
-  const box = element("div", "grid");
+  const box = element("div", data.blank ? "grid words" : "grid");
   box.style.setProperty("--thumb", `${data.thumb}px`);
   box.setAttribute("role", "listbox");
   box.setAttribute("aria-multiselectable", "true");
@@ -299,7 +299,7 @@ function legend(data) {
 }
 
 function picture(data, index) {
-  const node = element("span", ["pic", data.soft && "soft", data.blank && "blank"].filter(Boolean).join(" "));
+  const node = element("span", data.soft ? "pic soft" : "pic");
   const { columns, rows } = data;
   node.style.backgroundSize = `${columns * 100}% ${rows * 100}%`;
   const share = (place, count) => (count > 1 ? (place / (count - 1)) * 100 : 0);

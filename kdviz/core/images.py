@@ -263,7 +263,9 @@ def resize_and_crop(
         channels: 1 (grey) or 3 (RGB).
         interpolation: ``nearest``, ``bilinear``, ``bicubic`` or ``lanczos``.
     """
-    image = to_grey_or_rgb(image).convert("L" if channels == 1 else "RGB")
+    wanted = "L" if channels == 1 else "RGB"
+    if image.mode != wanted or image.has_transparency_data:  # else two copies of the whole picture
+        image = to_grey_or_rgb(image).convert(wanted)
     height, width = resized_size((image.height, image.width), resize)
     # A long strip, enlarged as a whole, would fill the memory.
     if height * width > MAX_PIXELS and isinstance(resize, int):

@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,12 @@ from PIL import Image
 from torch import Tensor
 
 from kdviz.core.decoding.guarded import open_image_guarded
-from kdviz.core.errors import DatasetError, ImageError, TooCostlyError
+from kdviz.core.errors import DatasetError, ImageError, KdvizError
 from kdviz.core.images import depth_of, picture_size
 from kdviz.core.threads import in_order
 from kdviz.core.vocabulary import Split
 from kdviz.data.doubts import Doubt
-from kdviz.data.pictures import Reading
+from kdviz.data.pictures import Reading, read_or_error
 from kdviz.data.readers.parquet_pictures import ParquetPicture
 
 _THREADS = 4
@@ -86,13 +86,13 @@ class PictureFiles:
         chosen = range(len(self)) if indices is None else indices
         results = in_order(self._open_or_error, chosen, max(1, min(threads, os.cpu_count() or 1)))
         for result in results:
-            if isinstance(result, str):
-                failures = [result, *(other for other in results if isinstance(other, str))]
+            if isinstance(result, KdvizError):
+                failures = [result, *(other for other in results if isinstance(other, KdvizError))]
                 raise DatasetError(
                     "{n_failures} of {n_chosen} pictures cannot be used: {failures}",
                     n_failures=len(failures),
                     n_chosen=len(chosen),
-                    failures=failures[0],
+                    failures=result.sentence,
                 )
             yield result
 
@@ -145,10 +145,5 @@ class PictureFiles:
         times = {path: path.stat().st_mtime_ns for path in dict.fromkeys(paths)}
         return [times[path] for path in paths]
 
-    def _open_or_error(self, index: int) -> Image.Image | str:
-        try:
-            return self.open(index)
-        except TooCostlyError:  # others of its kind are not tried only to count them
-            raise
-        except (ImageError, DatasetError) as error:
-            return error.sentence
+    def _open_or_error(self, index: int) -> Image.Image | KdvizError:
+        return read_or_error(partial(self.open, index), (ImageError, DatasetError))

@@ -7,16 +7,18 @@ import math
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from kdviz.core.decoding.guarded import open_image_guarded
-from kdviz.core.errors import DatasetError, ImageError, SettingError, TooCostlyError
+from kdviz.core.errors import DatasetError, ImageError, KdvizError, SettingError, TooCostlyError
 from kdviz.core.images import ENDINGS, depth_of, fit_to
 from kdviz.data.doubts import Doubt
 from kdviz.data.samples import as_pixels
@@ -28,6 +30,28 @@ _DARK = 0.25
 """Share of the declared white: if no pixel of a data set is brighter, its files hold fewer bits than they declare."""
 
 _THREADS = 4
+
+Read = TypeVar("Read")
+
+
+def read_or_error(
+    read: Callable[[], Read], failures: tuple[type[KdvizError], ...] = (ImageError,)
+) -> Read | KdvizError:
+    """What ``read`` returns, or why its picture cannot be used, for those who count such pictures or leave them out.
+
+    Args:
+        read: Reads one picture.
+        failures: Kinds of errors that are returned.
+
+    Raises:
+        TooCostlyError: The picture takes too much time or memory. Others of its kind are not tried only to count them.
+    """
+    try:
+        return read()
+    except TooCostlyError:
+        raise
+    except failures as error:
+        return error
 
 
 def require_input(size: tuple[int, int], channels: int) -> None:
@@ -80,19 +104,14 @@ def read_pictures(
     """
     pixels, record = room_for((len(names), channels, *size)), reading or Reading()
 
-    def read(number: int) -> str:
-        try:
-            picture = open_image_guarded(folder / names[number], names[number])
-            pixels[number] = as_pixels(fit_to(picture, size, channels))
-        except TooCostlyError:  # others of its kind are not tried only to count them
-            raise
-        except ImageError as error:
-            return error.sentence
+    def read(number: int) -> None:
+        picture = open_image_guarded(folder / names[number], names[number])
+        pixels[number] = as_pixels(fit_to(picture, size, channels))
         record.deep += [depth_of(picture)] if depth_of(picture)[0] else []
-        return ""
 
     with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
-        failures = [failure for failure in pool.map(read, range(len(names))) if failure]
+        results = pool.map(lambda number: read_or_error(partial(read, number)), range(len(names)))
+        failures = [result.sentence for result in results if result is not None]
     record.read += len(names)
     if failures:
         raise DatasetError(

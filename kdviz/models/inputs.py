@@ -93,9 +93,10 @@ class InputSpec:
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """Normalise ``uint8`` pixels or values in [0, 1], (N, C, H, W), to float32 (N, C, H, W)."""
-        values = pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels.float()
-        mean, std = (torch.tensor(v, device=values.device).view(1, -1, 1, 1) for v in (self.mean, self.std))
-        return (values - mean) / std
+        mean, std = (torch.tensor(v, device=pixels.device).view(1, -1, 1, 1) for v in (self.mean, self.std))
+        if pixels.dtype == torch.uint8:  # in place: each copy of a photograph costs as much as the arithmetic
+            return pixels.float().div_(255).sub_(mean).div_(std)
+        return (pixels.float() - mean) / std
 
     def pixels(self, inputs: Tensor) -> Tensor:
         """Undo :meth:`normalise`: values in [0, 1], float32 (N, C, H, W)."""

@@ -16,7 +16,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from kdviz.rise.components import Design, cells_of, components, design_of, project_masks, variance_of
+from kdviz.rise.components import Design, components, design_of, project_masks, variance_of
 from kdviz.rise.groups import Groups, groups_of
 from kdviz.rise.masks import RandomMasks
 
@@ -24,6 +24,7 @@ _EDGE = 1e-3  # probabilities are clamped to this distance from 0 and 1 in the f
 _PENALTIES = torch.logspace(-6, 4, 41, dtype=torch.float64)
 _MOST_FOLDS = 8
 _SHIFTS_PER_SIDE = 16  # over which the covariance of a sigmoid is averaged
+_ROWS_AT_ONCE = 256  # targets times shifts, whose sigmoids' covariances are computed together: 5 MB each step
 _DECAYED = 8.0  # 1 / sinh(8 pi) is 2e-11
 _REACH = 22.0  # sigmoid(-22) is 3e-10
 
@@ -239,15 +240,21 @@ def covariance_of_sigmoid(masks: RandomMasks, slopes: Tensor, intercepts: Tensor
     E[M | shift] does not depend on the shift: the covariance is the mean of those given the shifts. Cells of more
     than 16 pixels per side use 16 shifts per side, which stand for their neighbours.
     """
+    basis, intercept = components(masks.size, masks.grid), intercepts.flatten()
+    coefficients = slopes.new_zeros(len(intercept), *basis.kept.shape)
+    coefficients[:, basis.kept] = slopes.flatten(0, -2)
     rows, columns = (matrix.double() for matrix in masks.upsampling)
-    weights, intercept = slopes.flatten(0, -2), intercepts.flatten()
-    result = torch.zeros(len(intercept), *masks.size, dtype=torch.float64)
     down, right = (_spaced_shifts(cell) for cell in masks.cell)
+    result = torch.zeros(len(intercept), *masks.size, dtype=torch.float64)
+    at_once = max(1, _ROWS_AT_ONCE // len(intercept))
     for y in down:
-        for x in right:
-            cells = weights @ cells_of(masks.size, masks.grid, (y, x))
-            grids = covariance_with_cells(cells, intercept, masks.probability).view(-1, *masks.grid)
-            result += rows[y] @ grids @ columns[x].T
+        across = basis.down[y].T @ coefficients  # (targets, grid rows, components of columns)
+        for first in range(0, len(right), at_once):
+            some = right[first : first + at_once]
+            cells = (across @ basis.right[some].unsqueeze(1)).flatten(0, 1).flatten(1)  # (shifts * targets, cells)
+            covariance = covariance_with_cells(cells, intercept.repeat(len(some)), masks.probability)
+            grids = covariance.view(len(some), len(intercept), *masks.grid)
+            result += rows[y] @ torch.einsum("xnrc,xwc->nrw", grids, columns[some])
     return result.view(*intercepts.shape, *masks.size) / (len(down) * len(right))
 
 

@@ -579,6 +579,11 @@ def test_evaluate(tiny_folder, few_small_digits, monkeypatch, small_digits, caps
     assert {name: splits.count(name) for name in set(splits)} == {"bundled": 150, "test": 180}
 
 
+def test_fast_copies_are_for_models_from_elsewhere(tiny_folder, capsys):
+    assert main(["evaluate", "-e", str(tiny_folder), "--fast"]) == 1
+    assert "--fast is for imported models" in one_line_error(capsys)
+
+
 COLUMNS = {"temperature", "alpha", "seed", "split", "accuracy", "loss", "role", "ece", "same_as_teacher"}
 
 

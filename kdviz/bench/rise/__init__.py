@@ -28,7 +28,7 @@ def bench_rise(
 
     Args:
         device: Device of the models.
-        quick: Finish within a minute on two CPU cores: fewer images, masks and tries, no ResNet50, no memory.
+        quick: Finish within a minute on two CPU cores: fewer images, masks and tries, no large networks, no memory.
         mobilenet_weights: A torchvision state dict for MobileNetV2. Time does not depend on it; without it the
             weights are random.
         seed: Seed of masks and of the selection of images.
@@ -48,8 +48,7 @@ def bench_rise(
     speedup = same_masks(model, photo, 100 if quick else 200, count, 1 if quick else 3)
     yield speedup
     if not quick:
-        resnet = build_network("torchvision/resnet50", classes=1000, channels=3, size=(SIDE, SIDE)).eval().to(device)
-        yield overhead("overhead_resnet50", "ResNet50, 224 px", {"model": resnet}, photo, 256, 3)
+        yield from _large_networks(photo)
     yield from bench_intervals(models[Role.STUDENT], digits[: 2 if quick else 6], quick)
     yield from masks_needed("", teacher, digits, (28, 28), 0.5, quick)
     teacher_224 = nn.Sequential(nn.AvgPool2d(SIDE // 28), teacher).eval()
@@ -68,6 +67,14 @@ def bench_rise(
         for probability in (0.1, 0.2, 0.3):
             yield from masks_needed(f"_p{round(100 * probability)}", teacher, digits[:12], (28, 28), probability, quick)
         yield from memory(device)
+
+
+def _large_networks(photo: Tensor) -> Iterator[Measurement]:
+    """The overhead of networks for which the pass outweighs all else, with random weights."""
+    for name, title, count in (("resnet50", "ResNet50", 256), ("vit_b_16", "ViT-B/16", 128)):
+        network = build_network(f"torchvision/{name}", classes=1000, channels=3, size=(SIDE, SIDE))
+        network = network.eval().requires_grad_(False).to(photo.device)
+        yield overhead(f"overhead_{name}", f"{title}, 224 px, 1,000 classes", {"model": network}, photo, count, 3)
 
 
 def _digits(experiment: Experiment, count: int, seed: int) -> Tensor:

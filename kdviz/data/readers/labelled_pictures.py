@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -13,12 +14,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from kdviz.core.errors import DatasetError, ImageError, TooCostlyError
+from kdviz.core.errors import DatasetError, KdvizError
 from kdviz.core.images import depth_of, fit_to
 from kdviz.core.vocabulary import Split
 from kdviz.data.doubts.copies import digests
 from kdviz.data.groups import split_by_group
-from kdviz.data.pictures import Reading, require_input, room_for
+from kdviz.data.pictures import Reading, read_or_error, require_input, room_for
 from kdviz.data.readers.folders import require_shares
 from kdviz.data.samples import LabelledImages, as_pixels, with_doubts
 
@@ -154,25 +155,19 @@ def _decoded(
     """The pictures of a part, uint8 (N, C, H, W), and their labels."""
     pixels = room_for((part.count, channels, *size))
 
-    def read(task: tuple[int, Decode]) -> Label | ImageError:
-        number, decode = task
-        try:
-            picture, label = decode()
-            picture = picture if prepare is None else prepare(picture)
-            pixels[number] = as_pixels(fit_to(picture, size, channels))
-        except TooCostlyError:  # others of its kind are not tried only to count them
-            raise
-        except ImageError as error:
-            return error
+    def read(number: int, decode: Decode) -> Label:
+        picture, label = decode()
+        picture = picture if prepare is None else prepare(picture)
+        pixels[number] = as_pixels(fit_to(picture, size, channels))
         reading.deep += [depth_of(picture)] if depth_of(picture)[0] else []
         return label
 
-    results: list[Label | ImageError] = []
+    results: list[Label | KdvizError] = []
     tasks = enumerate(part.pictures())
     with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
         while some := list(islice(tasks, _AT_ONCE)):
-            results += pool.map(read, some)
-    failures = [result for result in results if isinstance(result, ImageError)]
+            results += pool.map(lambda task: read_or_error(partial(read, *task)), some)
+    failures = [result for result in results if isinstance(result, KdvizError)]
     if failures:
         raise DatasetError(
             "{n_failures} of {n_pictures} pictures in the part '{part}' of {source} cannot be used: {failure}",
@@ -183,7 +178,7 @@ def _decoded(
             failure=failures[0].sentence,
         )
     reading.read += part.count
-    return pixels, [result for result in results if not isinstance(result, ImageError)]
+    return pixels, [result for result in results if not isinstance(result, KdvizError)]
 
 
 def _classes(data: LabelledPictures, labels: Sequence[Label]) -> tuple[dict[Label, str], list[str]]:

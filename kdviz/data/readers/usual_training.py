@@ -8,8 +8,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from kdviz.core.errors import ImageError, TooCostlyError
+from kdviz.core.errors import KdvizError
 from kdviz.core.vocabulary import Split
+from kdviz.data.pictures import read_or_error
 from kdviz.data.readers.labelled_pictures import LabelledPictures
 from kdviz.data.registry import TRANSFER, DataSet, Recipe
 from kdviz.data.samples import LabelledImages
@@ -83,12 +84,10 @@ def _shape(data: LabelledPictures) -> tuple[tuple[int, int] | None, int]:
     """Height and width of some pictures to train on, None if they differ; and channels, 1 if all are grey."""
     sizes, grey = set(), True
     for decode in data.parts[Split.TRAIN].examples():
-        try:
-            picture, _ = decode()
-        except TooCostlyError:
-            raise
-        except ImageError:  # reading reports all of them
+        read = read_or_error(decode)
+        if isinstance(read, KdvizError):  # reading reports all of them
             continue
+        picture, _ = read
         sizes.add(picture.size[::-1])
         grey = grey and picture.mode.startswith(_GREY)
     return (sizes.pop() if len(sizes) == 1 else None), 1 if grey else 3

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from kdviz.core.devices import choose_device
 from kdviz.core.errors import DatasetError
@@ -31,9 +31,10 @@ from kdviz.data.picture_files import PictureFiles
 from kdviz.data.samples import as_pixels
 from kdviz.data.store import stored_samples
 from kdviz.data.thumbnails import NAME, ThumbnailParts, thumbnail, write_thumbnails
-from kdviz.experiment import Experiment, Run
+from kdviz.experiment import Experiment
 from kdviz.metrics import Rows, predicted_classes
-from kdviz.models.inputs import AdaptedNetwork, InputSpec
+from kdviz.models.inputs import InputSpec
+from kdviz.studies.predictions.evaluated_networks import EvaluatedNetworks
 from kdviz.studies.predictions.evaluation import logits_without_model, record_predictions
 from kdviz.studies.predictions.unfinished import UnfinishedEvaluation, unfinished_evaluation
 
@@ -113,6 +114,7 @@ def evaluate_files(
     keep: int = KEPT,
     given: Mapping[str, Tensor] | None = None,
     unfinished: Path | None = None,
+    fast: bool = False,
 ) -> Iterator[int]:
     """Predict the pictures with every model; yield how many are done; then write tables, metrics and doubts.
 
@@ -128,6 +130,8 @@ def evaluate_files(
         keep: The most pictures that are kept.
         given: Role -> logits (N, classes) of runs without a model; None: those in predictions.parquet.
         unfinished: Folder of the logits until the end; None: ``runs/evaluation`` in the experiment's folder.
+        fast: Whether faster copies of the networks are run, whose logits differ by rounding; see
+            :class:`kdviz.studies.predictions.evaluated_networks.EvaluatedNetworks`.
 
     Raises:
         DatasetError: The pictures' classes are not the experiment's, or a picture cannot be read.
@@ -141,22 +145,23 @@ def evaluate_files(
             expected=list(experiment.classes)[:5],
         )
     folder = unfinished or experiment.folder / "runs" / "evaluation"
-    identity, roles, classes = _identity(experiment, pictures), list(experiment.models), len(experiment.classes)
+    identity, roles, classes = _identity(experiment, pictures, fast), list(experiment.models), len(experiment.classes)
     with (
         writing_within(experiment.folder),
         unfinished_evaluation(folder, identity, roles, classes, pictures.opened_notes) as evaluation,
     ):
         pictures.add_notes(evaluation.earlier_notes, evaluation.done)
         preparation = _Preparation(experiment, pictures, keep)
-        yield from _predict_batches(experiment, len(pictures), choose_device(device), preparation, evaluation)
-        _record(experiment, pictures, evaluation.logits, given, preparation, choose_device(device))
+        networks = EvaluatedNetworks(experiment.models, choose_device(device), fast)
+        yield from _predict_batches(experiment, len(pictures), networks, preparation, evaluation)
+        _record(experiment, pictures, evaluation.logits, given, preparation, networks)
         if len(preparation.kept) < len(pictures):
             _write_thumbnails(experiment, pictures, evaluation.thumbnails)
         else:
             (experiment.folder / NAME).unlink(missing_ok=True)  # of an earlier evaluation
 
 
-def _identity(experiment: Experiment, pictures: PictureFiles) -> str | None:
+def _identity(experiment: Experiment, pictures: PictureFiles, fast: bool) -> str | None:
     """A hash of everything that decides the logits; None where a model is in memory only, or a file is missing."""
     runs = experiment.models
     if not all(run.sha256 for run in runs.values()):
@@ -171,6 +176,7 @@ def _identity(experiment: Experiment, pictures: PictureFiles) -> str | None:
         for role, run in runs.items()
     }
     about = {"models": models, "classes": experiment.classes, "pictures": fingerprint, "times": times}
+    about |= {"fast": True} if fast else {}
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -186,14 +192,14 @@ def _record(
     predicted: Mapping[str, Rows],
     given: Mapping[str, Tensor] | None,
     preparation: _Preparation,
-    device: torch.device,
+    networks: EvaluatedNetworks,
 ) -> None:
     """Write everything that follows from the logits."""
     labels = torch.full((len(pictures),), UNKNOWN) if pictures.labels is None else pictures.labels
     further = logits_without_model(experiment, pictures.split, labels) if given is None else given
     logits: dict[str, Rows] = {**predicted, **further}
     answers = {role: predicted_classes(values) for role, values in logits.items()}
-    inputs = _normalisations(experiment, pictures, answers, preparation.tried, device)
+    inputs = _normalisations(experiment, pictures, answers, preparation.tried, networks)
     record_predictions(experiment, pictures.split, labels, logits)
     record_doubts(experiment.runs, _doubts(experiment, pictures, answers, inputs), pictures.split, pictures.doubts)
     rows = [(sample, pictures.names[sample], _label(pictures, sample), png) for sample, png in preparation.kept.items()]
@@ -209,7 +215,7 @@ def _record(
 def _predict_batches(
     experiment: Experiment,
     count: int,
-    device: torch.device,
+    networks: EvaluatedNetworks,
     preparation: _Preparation,
     evaluation: UnfinishedEvaluation,
 ) -> Iterator[int]:
@@ -217,36 +223,25 @@ def _predict_batches(
         yield evaluation.done
         preparation.copy_first(evaluation.done)
     for batch in preparation.batches(range(evaluation.done, count)):
-        logits = _batch_logits(experiment.models, preparation.specs, batch, device)
+        logits = _batch_logits(experiment, preparation.specs, batch, networks)
         evaluation.add(logits, [picture.thumbnail for picture in batch])
         yield evaluation.done
 
 
 def _batch_logits(
-    runs: Mapping[str, Run], specs: Sequence[InputSpec], batch: Sequence[_PreparedPicture], device: torch.device
+    experiment: Experiment,
+    specs: Sequence[InputSpec],
+    batch: Sequence[_PreparedPicture],
+    networks: EvaluatedNetworks,
 ) -> dict[str, Tensor]:
     """Role -> logits (n, classes) of a batch of pictures."""
     logits: dict[str, Tensor] = {}
     for spec in specs:
         pixels = torch.from_numpy(np.stack([picture.inputs[spec] for picture in batch]))
-        inputs = spec.normalise(pixels.to(device))
-        logits |= {role: own_logits(run, inputs) for role, run in runs.items() if run.spec == spec}
+        inputs = spec.normalise(pixels.to(networks.device))
+        roles = [role for role, run in experiment.models.items() if run.spec == spec]
+        logits |= {role: networks.logits(role, inputs) for role in roles}
     return logits
-
-
-def own_logits(run: Run, inputs: Tensor) -> Tensor:
-    """Logits (n, classes of the experiment), float32 on the CPU, for the network's own inputs (n, c, h, w)."""
-    network = unadapted_on(run, inputs.device)
-    batch = inputs.contiguous(memory_format=torch.channels_last) if inputs.shape[1] > 1 else inputs
-    with torch.inference_mode():
-        logits = network(batch).float().cpu()
-    return (logits if run.class_order is None else logits[:, list(run.class_order)]).clone()
-
-
-def unadapted_on(run: Run, device: torch.device) -> nn.Module:
-    """The network without its adaptation to the experiment's input, on a device."""
-    model = run.on(device)
-    return model.network if isinstance(model, AdaptedNetwork) else model
 
 
 def _batches(
@@ -300,7 +295,7 @@ def _normalisations(
     pictures: PictureFiles,
     answers: Mapping[str, Tensor],
     tried: Mapping[InputSpec, Mapping[int, Tensor]],
-    device: torch.device,
+    networks: EvaluatedNetworks,
 ) -> list[Doubt]:
     """Doubts about inputs, where a model is far more accurate under another normalisation."""
     labels = pictures.labels
@@ -311,8 +306,8 @@ def _normalisations(
     for role, run in experiment.models.items():
         images = torch.stack([tried[run.spec][index] for index in indices])
 
-        def predict(inputs: Tensor, run: Run = run) -> Tensor:
-            return own_logits(run, inputs.to(device))
+        def predict(inputs: Tensor, role: str = role) -> Tensor:
+            return networks.logits(role, inputs)
 
         present = (run.spec.mean, run.spec.std)
         predicted = answers[role][indices]

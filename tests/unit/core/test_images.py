@@ -22,6 +22,7 @@ from kdviz.core.images import (
     content_hash,
     depth_of,
     open_image,
+    resize_and_crop,
     to_grey_or_rgb,
 )
 from kdviz.core.mnist_digit import mnist_digit
@@ -164,6 +165,17 @@ def test_transparency_becomes_white(mode):
     image = open_image(data)
     assert image.mode == "RGB"
     assert [image.getpixel((0, 0)), image.getpixel((1, 0))] == [(255, 255, 255), opaque]
+
+
+def test_resizing_makes_a_new_picture_and_sees_transparency_in_any_mode():
+    picture = Image.fromarray(noise(8, 8, 3))
+    same = resize_and_crop(picture, 8, (8, 8), 3)
+    assert np.array_equal(np.asarray(same), np.asarray(picture))
+    same.putpixel((0, 0), (1, 2, 3))
+    assert picture.getpixel((0, 0)) != (1, 2, 3)
+    black = Image.new("RGB", (8, 8))
+    black.info["transparency"] = (0, 0, 0)  # as Pillow notes tRNS of a PNG
+    assert np.asarray(resize_and_crop(black, 8, (8, 8), 3)).min() == 255
 
 
 def test_half_transparent_is_blended():

@@ -9,10 +9,11 @@ import pytest
 from PIL import Image
 
 from kdviz.core import threads
-from kdviz.core.errors import DatasetError, ImageError
+from kdviz.core.errors import DatasetError, ImageError, TooCostlyError
 from kdviz.data import picture_collection
 from kdviz.data.labels.class_names import ClassNames, class_order, read_classes
 from kdviz.data.picture_files import PictureFiles, read_picture_files
+from kdviz.data.pictures import read_or_error
 
 WNIDS = {"n01440764": "tench", "n01484850": "great white shark", "n02012849": "crane (n02012849)"}
 
@@ -378,3 +379,21 @@ def test_small_pictures_of_one_size_say_it(tmp_path):
 def test_a_damaged_picture_has_no_size(tmp_path):
     (tmp_path / "a.png").write_bytes(b"no picture")
     assert read_picture_files(tmp_path).small_size is None
+
+
+# errors of pictures ---------------------------------------------------------------------------------------------------
+
+
+def test_a_picture_that_cannot_be_used_is_an_answer_and_one_that_costs_too_much_ends_the_reading():
+    def failing(error):
+        raise error
+
+    unusable = ImageError("It is damaged.")
+    assert read_or_error(lambda: 3) == 3
+    assert read_or_error(lambda: failing(unusable)) is unusable
+    with pytest.raises(TooCostlyError):
+        read_or_error(lambda: failing(TooCostlyError("It takes too long.")))
+    other = DatasetError("No such file.")
+    with pytest.raises(DatasetError):
+        read_or_error(lambda: failing(other))
+    assert read_or_error(lambda: failing(other), (ImageError, DatasetError)) is other

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 
 from kdviz.bench.intervals import calibration
+from kdviz.rise import control_variates
+from kdviz.rise.components import cells_of, components
 from kdviz.rise.control_variates import covariance_with_cells
 from kdviz.rise.estimators import jackknife_error
 from kdviz.saliency import RandomMasks, estimate, estimators
@@ -122,6 +124,30 @@ def test_the_covariance_of_a_sigmoid_equals_the_sum_over_all_patterns(probabilit
     centred = bits - probability
     expected = (torch.sigmoid(starts[:, None] + weights @ centred.T) * chance) @ centred
     torch.testing.assert_close(covariance_with_cells(weights, starts, probability), expected, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("size", "grid", "probability"), [((28, 28), (7, 7), 0.5), ((30, 41), (5, 8), 0.3), ((40, 36), (2, 2), 0.5)]
+)
+@pytest.mark.parametrize("at_once", [1, 7, 256])
+def test_the_covariance_of_a_sigmoid_with_the_masks_is_the_mean_over_shifts(
+    size, grid, probability, at_once, monkeypatch
+):
+    monkeypatch.setattr(control_variates, "_ROWS_AT_ONCE", at_once)
+    masks = RandomMasks(size, grid, probability)
+    count = int(components(size, grid).kept.sum())
+    draw = torch.Generator().manual_seed(3)
+    slopes = torch.randn(2, 3, count, generator=draw, dtype=torch.float64) / 5
+    intercepts = torch.randn(2, 3, generator=draw, dtype=torch.float64)
+    expected = torch.zeros(2, 3, *size, dtype=torch.float64)
+    down, right = (control_variates._spaced_shifts(cell) for cell in masks.cell)
+    for row, column in itertools.product(down, right):
+        upsampled = torch.kron(masks.upsampling[0][row], masks.upsampling[1][column]).double()  # (pixels, cells)
+        weights = (slopes @ cells_of(size, grid, (row, column))).flatten(0, 1)
+        one = covariance_with_cells(weights, intercepts.flatten(), probability) @ upsampled.T
+        expected += one.view(expected.shape) / (len(down) * len(right))
+    found = control_variates.covariance_of_sigmoid(masks, slopes, intercepts)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)

@@ -10,6 +10,8 @@ from kdviz.app.pages.studies import TEACHER_EPOCHS, study_panel
 from kdviz.app.pages.studies.sweeps import show_or_say
 from kdviz.app.texts import plain
 from kdviz.core.language import _
+from kdviz.core.vocabulary import Role
+from kdviz.experiment import Experiment
 
 
 def page() -> None:
@@ -23,4 +25,16 @@ def page() -> None:
             data=plain(opened.title),
         )
     )
+    if _have_one_network(opened.experiment):
+        st.markdown(
+            _(
+                "Teacher and student have one and the same network here: with the same settings, a student's teacher "
+                "is the student alone of the same seed, stopped early."
+            )
+        )
     show_or_say(opened, "teacher-epochs")
+
+
+def _have_one_network(experiment: Experiment) -> bool:
+    networks = [experiment.runs[role].network for role in (Role.TEACHER, Role.KD_STUDENT) if role in experiment.runs]
+    return len(networks) == 2 and networks[0] == networks[1]
