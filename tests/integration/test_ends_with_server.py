@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,8 +18,6 @@ from faulty import ROOT
 
 from kdviz.core.processes.with_parent import VARIABLE
 
-DOCUMENTS = {"import": "plan.json", "get": "experiment.json"}
-"""Job -> the document that it waits for; a measurement lasts long enough by itself."""
 LONGEST = 240.0  # seconds, on a machine that has other things to do
 SERVER = """
 import sys, threading, time
@@ -44,33 +46,45 @@ time.sleep(600)
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="processes are looked up in /proc")
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A folder whose documents are opened, and then never come."""
-    for name in DOCUMENTS.values():
-        os.mkfifo(tmp_path / name)
-    return tmp_path
+@contextmanager
+def at_work(kind: str, room: Path, environment: dict[str, str]) -> Iterator[Callable[[], object]]:
+    """What the job is about, in place; gives a function that waits until it is at work, on what never comes."""
+    if kind == "profile":
+        (room / "folder").symlink_to(ROOT / "models" / "mnist")
+        yield lambda: None  # it says so itself, and lasts long enough
+    elif kind == "import":
+        (room / "folder").mkdir()
+        os.mkfifo(room / "folder" / "plan.json")
+        yield lambda: opened_by_reader(room / "folder" / "plan.json")
+    else:
+        shutil.copytree(ROOT / "models" / "cifar10", room / "folder")
+        with socket.create_server(("127.0.0.1", 0)) as proxy:
+            proxy.settimeout(LONGEST)
+            environment |= {"https_proxy": f"http://127.0.0.1:{proxy.getsockname()[1]}", "HOME": str(room)}
+            yield proxy.accept  # it asks for the download
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["import", "get", "profile"])
-def test_a_job_ends_with_a_server_that_is_killed(kind: str, folder: Path) -> None:
+def test_a_job_ends_with_a_server_that_is_killed(kind: str, tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", SERVER, kind, str(folder if kind in DOCUMENTS else ROOT / "models" / "mnist")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as server:
+    command = [sys.executable, "-c", SERVER, kind, str(tmp_path / "folder")]
+    with (
+        at_work(kind, tmp_path, environment) as wait,
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as server,
+    ):
         try:
             assert server.stdout is not None
             job = int(server.stdout.readline())
             assert server.stdout.readline() == "at work\n"
-            writer = opened_by_reader(folder / DOCUMENTS[kind]) if kind in DOCUMENTS else None
+            waiting = wait()  # what it has opened stays open
             assert is_alive(job)
         finally:
             server.kill()
-    end = time.monotonic() + LONGEST
-    while is_alive(job) and time.monotonic() < end:
-        time.sleep(0.05)
-    assert not is_alive(job)
-    if writer is not None:
-        os.close(writer)
+        end = time.monotonic() + LONGEST
+        while is_alive(job) and time.monotonic() < end:
+            time.sleep(0.05)
+        assert not is_alive(job), waiting
 
 
 def test_a_command_of_a_person_may_have_no_input() -> None:
