@@ -97,7 +97,7 @@ def test_every_variable_is_described():
         "KDVIZ_FIRST",
         "KDVIZ_ERRORS",
         "KDVIZ_ENDS_WITH_STDIN",
-    }  # what kdviz says to the processes that it starts
+    }  # for its own processes
     assert [
         name for name in sorted(set(re.findall(r"KDVIZ_[A-Z_]+", code)) - internal) if f"`{name}`" not in page
     ] == []
