@@ -3,5 +3,7 @@
 import sys
 
 from kdviz.cli import main
+from kdviz.core.processes.with_parent import end_with_parent
 
+end_with_parent()
 sys.exit(main())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import threading
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,17 +21,15 @@ from kdviz.metrics.similarity import MAIN
 from kdviz.saliency import ExplainState, methods
 from kdviz.serving import MapsTask, Pool, can_fork, start_pool
 from kdviz.serving.client import finished
+from kdviz.serving.memory import RegularReturn, give_back_memory
 from kdviz.serving.tasks import TEACHER, Target
-from kdviz.serving.worker import give_back_memory
 from kdviz.studies.attention import studies_of
 
 __all__ = ["TEACHER", "Request", "States", "default_masks", "default_settings", "pool", "start", "warm_up"]
 
 _pools: list[Pool] = []
 _starting = threading.Lock()
-_giving_back = threading.Lock()
-_next_giving_back = [0.0]
-_BETWEEN = 20.0  # seconds between two times at which memory is returned, which takes some hundredths of a second
+_MOST_PATIENCE = 10.0
 
 States = tuple[ExplainState, ...]
 """States of the rows of a :class:`Request`: all but the last are complete; rows that have not begun are missing."""
@@ -138,7 +135,6 @@ def start(request: Request) -> Job[States]:
         for key, state in zip(request.keys, complete, strict=False):
             scores = sum(explain_state.scores.nbytes for explain_state in state.states.values())
             request.results.states.put(key, state, scores)
-        _give_back_when_due()
 
     task = request.task
     remaining = MapsTask(
@@ -147,17 +143,14 @@ def start(request: Request) -> Job[States]:
     return pool().submit(remaining, keep, finished_states)
 
 
-def _give_back_when_due() -> None:
-    """Return memory that ended runs of pages have left free in between: after hundreds of them it is a third of all.
+def patience(job: Job | None) -> float:
+    """The factor, from 1 to 10, by which an unfinished job's maps are drawn less often than if it was alone.
 
-    Runs are threads, and glibc has a heap for several of them, which it returns from its end only.
+    Jobs take turns, so that each has news less often. Without it, five people who compute would take more of this
+    process than twenty who read, most of it for what they see already.
     """
-    with _giving_back:
-        due = time.monotonic() >= _next_giving_back[0]
-        if due:
-            _next_giving_back[0] = time.monotonic() + _BETWEEN
-    if due:
-        give_back_memory()
+    ahead = _pools[0].jobs_ahead(job) if _pools and job is not None else 0
+    return min(max(1.0, (1 + ahead) / 2), _MOST_PATIENCE)
 
 
 def default_masks(opened: OpenExperiment) -> int:
@@ -189,6 +182,7 @@ def warm_up() -> None:
     gc.collect()
     gc.freeze()
     give_back_memory()
+    RegularReturn().start()
 
 
 def _forget(folder: Path) -> None:

@@ -27,6 +27,7 @@ from kdviz.app.workarounds.session_lock import share_session_locks
 from kdviz.core.errors import KdvizError
 from kdviz.core.files import ASSETS
 from kdviz.core.language import _
+from kdviz.core.processes.memory import use_few_arenas
 
 _log = logging.getLogger(__name__)
 _layers: tuple[Any, ...] = (SecurityHeaders, KnownHosts, ClosedRoutes, OwnSessions, UploadQuota)
@@ -41,6 +42,7 @@ _workers_started.set()  # without a server that starts, there is nothing to wait
 @asynccontextmanager
 async def lifespan(app: Any) -> AsyncIterator[None]:
     """Load the models and compute the first maps when the server starts, without blocking it."""
+    use_few_arenas()  # before there are threads that work, and for the workers too
     _workers_started.clear()
     use_running_loop()
     bind_sessions()

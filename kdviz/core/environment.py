@@ -9,6 +9,13 @@ from kdviz.core.errors import SettingError
 THREADS = "KDVIZ_THREADS"
 
 
+def cores() -> int:
+    """The number of processor cores that this process may use, which a container or taskset can make fewer."""
+    if hasattr(os, "sched_getaffinity"):  # on Linux
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def threads_from_environment() -> int | None:
     """The number of CPU threads in ``KDVIZ_THREADS``; None: not set.
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pyarrow as pa
+
+from kdviz.core.processes.memory import return_free_memory
 
 _EVERY = 0.2  # seconds between calls, each of which takes a few milliseconds
 
@@ -18,12 +19,11 @@ def small_footprint() -> Iterator[None]:
 
     Batches of many sizes leave gaps in the heap, which glibc keeps: half a gigabyte, as measured on three MobileNetV2.
     """
-    trim = _malloc_trim()
-    if trim is None:
+    if not return_free_memory():
         yield
         return
     stop = threading.Event()
-    thread = threading.Thread(target=_trim_until, args=(trim, stop), name="kdviz-footprint", daemon=True)
+    thread = threading.Thread(target=_trim_until, args=(stop,), name="kdviz-footprint", daemon=True)
     thread.start()
     try:
         yield
@@ -32,14 +32,7 @@ def small_footprint() -> Iterator[None]:
         thread.join()
 
 
-def _trim_until(trim: Callable[[int], int], stop: threading.Event) -> None:
+def _trim_until(stop: threading.Event) -> None:
     while not stop.wait(_EVERY):
         pa.default_memory_pool().release_unused()
-        trim(0)
-
-
-def _malloc_trim() -> Callable[[int], int] | None:
-    try:
-        return ctypes.CDLL(None).malloc_trim
-    except (OSError, AttributeError, TypeError):  # another C library, or Windows
-        return None
+        return_free_memory()

@@ -1,4 +1,8 @@
-"""Work that a page starts, and that runs in a process of its own: followed line by line, and killed to stop it."""
+"""Work that a page starts, and that runs in a process of its own: followed line by line, and killed to stop it.
+
+The process calls :func:`kdviz.core.processes.with_parent.end_with_parent`, so that it ends with this one even where
+that is killed; the command ``kdviz`` does so.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +16,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, ClassVar
 
+from kdviz.core.processes.with_parent import VARIABLE
+
 _ROOT = Path(__file__).resolve().parents[2]  # the folder that holds the package kdviz
 _CHUNK = 4096  # bytes that are read at once
+_VARIABLES = {"PYTHONUTF8": "1", VARIABLE: "1"}
 
 
 class ProcessJob:
@@ -79,10 +86,10 @@ class ProcessJob:
         """
         self._process = process = subprocess.Popen(
             command,
-            stdin=subprocess.PIPE,  # nothing is written: it ends with this process, by which the other one can know
+            stdin=subprocess.PIPE,  # nothing is written: it ends with this process, by which the other one knows
             stdout=subprocess.DEVNULL if log is None else subprocess.PIPE,
             stderr=subprocess.PIPE if log is None else log,
-            env={**os.environ, "PYTHONPATH": _python_path(), "PYTHONUTF8": "1", **(variables or {})},
+            env={**os.environ, **_VARIABLES, "PYTHONPATH": _python_path(), **(variables or {})},
             start_new_session=True,  # the server's Ctrl-C does not reach it: it is killed below
         )
         atexit.register(process.kill)

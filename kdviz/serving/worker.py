@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import logging
 import os
@@ -18,10 +17,11 @@ from multiprocessing.connection import Client, Connection
 from pathlib import Path
 from typing import Any
 
-from kdviz.core.environment import threads_from_environment
+from kdviz.core.environment import cores, threads_from_environment
 from kdviz.core.errors import KdvizError
 from kdviz.core.jobs import Job, JobQueue
 from kdviz.experiment import Experiment, load_experiment
+from kdviz.serving.memory import RegularReturn, give_back_memory
 from kdviz.serving.tasks import Task, check_fingerprint
 
 _SEND_SECONDS = 0.06  # the shortest time between two states of a job
@@ -129,29 +129,13 @@ def _load_once(folder: str, changed: int) -> Experiment:
     return experiment
 
 
-def give_back_memory() -> None:
-    """Return freed memory to the system, which Arrow, glibc and torch would keep.
-
-    That includes a GPU's memory, which other processes that share it could not use otherwise.
-    """
-    import pyarrow as pa
-    import torch
-
-    if torch.cuda.is_initialized():
-        torch.cuda.empty_cache()
-    pa.default_memory_pool().release_unused()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
-    if trim is not None:  # only glibc has it
-        trim(0)
-
-
 def set_threads(threads: int | None = None) -> None:
     """Set torch's threads, leaving a core to the page server: sharing one makes both many times slower."""
     import torch
 
     from_environment = threads_from_environment()
     if threads is None:
-        threads = from_environment or max(1, (os.cpu_count() or 2) - 1)
+        threads = from_environment or max(1, cores() - 1)
     torch.set_num_threads(threads if from_environment else min(threads, torch.get_num_threads()))
 
 
@@ -188,6 +172,7 @@ def serve(connection: Connection) -> None:
     worker = Worker(publish)
     gc.collect()
     gc.freeze()
+    RegularReturn().start()  # where many people compute, there is always some job
     publish(("ready",))
     try:
         while True:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -124,18 +121,6 @@ def test_a_zip_of_a_folder_is_a_model(draft: ModelsDraft) -> None:
     path = draft.slots["teacher"].path
     assert path is not None
     assert path.name == "best.pth"
-
-
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="a file that is never there to be read")
-def test_an_import_ends_with_its_server(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "plan.json")
-    command = [sys.executable, "-m", "kdviz.app.pages.bring_models.process", str(tmp_path / "plan.json")]
-    with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
-        assert process.stdin is not None
-        with pytest.raises(subprocess.TimeoutExpired):
-            process.wait(3)
-        process.stdin.close()  # as a server does that is killed
-        assert process.wait(LONGEST) == 1
 
 
 # what is refused ------------------------------------------------------------------------------------------------------

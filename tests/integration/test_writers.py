@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 import torch
-from faulty import half_written, holding, pictures_of_two_classes
+from faulty import ROOT, half_written, holding, pictures_of_two_classes
 from hostile_files import everything_below
 from torch import nn
 
@@ -21,6 +27,7 @@ from kdviz.app.pages.bring_models import process
 from kdviz.cli import main
 from kdviz.core.errors import Sentence
 from kdviz.core.files import PART
+from kdviz.core.processes import folder_lock
 from kdviz.core.processes.folder_lock import FROM_PYTHON, FolderInUseError, writing, writing_within
 from kdviz.data import LabelledImages
 from kdviz.data.picture_files import read_picture_files
@@ -113,18 +120,7 @@ def test_a_program_is_told_who_writes_the_folder(name: str, experiment: Experime
 
 
 def test_commands_and_programs_hold_the_folder_while_they_write(experiment: Experiment, data: Path) -> None:
-    seen: list[str] = []
-
-    def ask() -> None:
-        """What another process would be told, as this one holds the lock for all of its threads."""
-        with pytest.raises(FolderInUseError) as caught, writing(experiment.folder, "other"):
-            pass
-        seen.append(str(caught.value))
-
-    for _ in evaluate_files(experiment, read_picture_files(data / "test"), "cpu"):
-        thread = threading.Thread(target=ask)
-        thread.start()
-        thread.join()
+    seen = [refused(experiment.folder) for _ in evaluate_files(experiment, read_picture_files(data / "test"), "cpu")]
     assert seen
     assert all(f"({FROM_PYTHON}, process {os.getpid()} on " in text for text in seen)
     with writing(experiment.folder, "after it"):
@@ -134,6 +130,85 @@ def test_commands_and_programs_hold_the_folder_while_they_write(experiment: Expe
         with pytest.raises(FolderInUseError, match="after it"), writing(experiment.folder, "another one"):
             pass
     assert half_written(experiment.folder) == []
+
+
+def refused(folder: Path) -> str:
+    """What another process is told that would write the folder now."""
+    command = "import sys; from kdviz.core.processes.folder_lock import *\nwith writing(sys.argv[1], 'other'): pass"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    other = subprocess.run([sys.executable, "-c", command, folder], capture_output=True, text=True, env=environment)
+    return other.stderr.splitlines()[-1]
+
+
+def test_threads_of_one_program_exclude_each_other(experiment: Experiment, data: Path) -> None:
+    first, second = experiment, load_experiment(experiment.folder)
+
+    def write() -> None:
+        second.write_table("cost", pa.table({"a": [1]}))
+
+    evaluation = evaluate_files(first, read_picture_files(data / "test"), "cpu")
+    next(evaluation)
+    with ThreadPoolExecutor(1) as pool:
+        with pytest.raises(FolderInUseError) as caught:
+            pool.submit(write).result()
+        assert not second.has_table("cost")
+        said = f"This program is writing '{first.folder}' already ({FROM_PYTHON}, since "
+        assert str(caught.value).startswith(said)
+        assert str(caught.value).endswith(" UTC); wait until that has ended.")
+        first.write_table("cost", pa.table({"a": [2]}))  # by the thread that holds it, within
+        with pytest.raises(FolderInUseError):
+            pool.submit(write).result()  # that has not let it go
+        for _ in evaluation:
+            pass
+        pool.submit(write).result()
+    assert second.table("cost").to_pylist() == [{"a": 1}]
+    assert half_written(first.folder) == []
+
+
+def test_what_a_thread_has_begun_goes_on_after_its_end(experiment: Experiment, data: Path) -> None:
+    evaluation = evaluate_files(experiment, read_picture_files(data / "test"), "cpu")
+    thread = threading.Thread(target=next, args=(evaluation,))
+    thread.start()
+    thread.join()
+    for _ in evaluation:
+        pass
+    assert experiment.has_table("predictions")
+    assert half_written(experiment.folder) == []
+
+
+def test_of_many_threads_one_writes_at_a_time(tmp_path: Path) -> None:
+    inside, most, done, together = [0], [0], [0], threading.Barrier(8)
+
+    def write() -> None:
+        together.wait()
+        while True:
+            with suppress(FolderInUseError), writing_within(tmp_path / "e"):
+                inside[0] += 1
+                most[0] = max(most[0], inside[0])
+                time.sleep(0.005)
+                inside[0] -= 1
+                done[0] += 1
+                return
+            time.sleep(0.001)
+
+    threads = [threading.Thread(target=write) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (most, done) == ([1], [8])
+
+
+def test_threads_exclude_each_other_where_files_cannot_be_locked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder_lock, "lock_file", lambda descriptor: None)
+    with (
+        writing(tmp_path, "first"),
+        ThreadPoolExecutor(1) as pool,
+        pytest.raises(FolderInUseError, match=re.escape("already (first, since")),
+    ):
+        pool.submit(lambda: writing_within(tmp_path).__enter__()).result()
 
 
 def test_a_folder_that_is_being_made_needs_no_lock(tmp_path: Path) -> None:

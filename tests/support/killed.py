@@ -1,6 +1,8 @@
 """Commands that are killed, or told to end, at random moments, again and again: what is lost each time?
 
-A process that has imported kdviz forks the command, so that signals fall into its work. By hand, a line a command::
+A process that has imported kdviz forks the command. A moment is a number of steps of work, as the command counts them,
+and a part of the time of a step: by time alone, most signals would fall into the start on a machine that has other
+things to do. By hand, a line a command::
 
     PYTHONPATH=.:tests:tests/support python tests/support/killed.py KILL|TERM 50 [COMMAND...]
 """
@@ -8,6 +10,7 @@ A process that has imported kdviz forks the command, so that signals fall into i
 from __future__ import annotations
 
 import importlib
+import math
 import mmap
 import os
 import pkgutil
@@ -43,7 +46,8 @@ class Killed:
     """What came out of it.
 
     Attributes:
-        kills: How often it was killed while it worked.
+        kills: How often it was killed before its end.
+        met: How many of these came after the first step of its work: of a training, or of a model.
         ends: How often it came to its end, after which it began anew.
         faults: What was damaged, or not the same as without a kill.
         lost: What was done again after a kill, on average: epochs of a training, or the share of another command.
@@ -52,6 +56,7 @@ class Killed:
     """
 
     kills: int = 0
+    met: int = 0
     ends: int = 0
     faults: list[str] = field(default_factory=list)
     lost: float = 0.0
@@ -190,12 +195,14 @@ class Killing:
         assert status == 0, self.log.read_text()[-2000:]
         return time.monotonic() - start
 
-    def kill_after(self, seconds: float, number: int = signal.SIGKILL) -> bool:
-        """Run the command for some time; whether it was ended by the signal, and not by itself."""
-        child, end = self.fork(self.arguments()), time.monotonic() + seconds
+    def kill_after(self, steps: int, seconds: float, number: int = signal.SIGKILL) -> bool:
+        """Run the command for some steps and some time; whether it was ended by the signal, and not by itself."""
+        steps, end, child = self.work + steps, math.inf, self.fork(self.arguments())
         while time.monotonic() < end:
             if os.waitpid(child, os.WNOHANG)[0]:
                 return False
+            if end == math.inf and self.work >= steps:
+                end = time.monotonic() + seconds
             time.sleep(0.001)
         start = time.monotonic()
         os.kill(child, number)
@@ -220,12 +227,14 @@ def run(room: Path, verb: str, kills: int, number: int = signal.SIGKILL, seed: i
     killing.begin()
     killing.work = 0
     while result.kills < kills:
-        was_killed = killing.kill_after(chance.uniform(0, whole), number)
+        before, steps = killing.work, chance.randrange(work)
+        was_killed = killing.kill_after(steps, chance.uniform(0, whole / work), number)
         result.faults += damaged(killing.out)
         if number == signal.SIGTERM and was_killed:
             result.faults += not_said(killing)
         if was_killed:
             result.kills += 1
+            result.met += killing.work > before
             result.left += any(path.suffix != ".lock" for path in half_written(killing.out))
             continue
         result.ends += 1
@@ -300,7 +309,8 @@ def report(which: str, count: int, *verbs: str) -> None:
         with tempfile.TemporaryDirectory() as room:
             outcome = run(Path(room), verb, count, signal.Signals[f"SIG{which}"])
         print(
-            f"{verb}: {outcome.kills} times ended, {outcome.ends} times complete, {len(outcome.faults)} faults; "
+            f"{verb}: {outcome.kills} times ended, {outcome.met} of them at work, {outcome.ends} times complete, "
+            f"{len(outcome.faults)} faults; "
             f"{outcome.lost:.2f} {'epochs' if verb in _TRAININGS else 'of it'} done again each time, "
             f"{outcome.left} left a temporary file, {outcome.seconds:.1f} s to the end at most",
             *sorted(set(outcome.faults)),

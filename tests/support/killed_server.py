@@ -1,6 +1,7 @@
 """A page server that is killed while it takes in what sessions send, and a worker that is killed while it computes.
 
-By hand, a line for each::
+A moment is drawn within a step of the work, which says when it is reached: a machine that has other things to do is
+slower than when its time was taken, and signals would fall into the start. By hand, a line for each::
 
     PYTHONPATH=.:tests:tests/support python tests/support/killed_server.py 50 [server|worker]
 """
@@ -17,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,6 +40,8 @@ from kdviz.serving import MapsTask, fingerprint, start_pool
 WAIT = 600.0  # seconds for what is computed, on a machine that has other things to do
 _GONE = 30.0  # seconds after which no process of a killed server may be left
 _CLASSES = ["a", "b", "c"]
+_MASKS = 800
+STEPS = ("an experiment", "a model", "files of an import", "the import", "a download", "the end")
 
 
 @dataclass
@@ -47,7 +50,7 @@ class KilledServer:
 
     Attributes:
         kills: How often it was killed.
-        busy: How often other processes worked for it then.
+        busy: How often it met the step of its work that was drawn, or the computation.
         left: How often its folder of uploads was left, which the next server removes.
         seconds: The longest time until its processes were gone, or until the next maps were there.
         faults: What was damaged, or not as without a kill.
@@ -73,7 +76,7 @@ class ServerKilling:
     def __init__(self, room: Path):
         import_all()
         self.temporary, self.models = room / "tmp", room / "models"
-        self._done = mmap.mmap(-1, 8)  # shared with the servers that are forked
+        self._shared = mmap.mmap(-1, 8 * (2 + len(STEPS)))  # with the servers that are forked: rounds, step, seconds
         kdviz.import_models(
             {"teacher": state_of_file(room / "teacher.pth", "timm/mobilenetv3_small_050")},
             classes=_CLASSES,
@@ -86,7 +89,32 @@ class ServerKilling:
     @property
     def rounds(self) -> int:
         """How often everything was sent, by all servers together."""
-        return int.from_bytes(self._done[:], "little")
+        return int(self._values[0])
+
+    @property
+    def step(self) -> int:
+        """The number of the step that is under way."""
+        return int(self._values[1])
+
+    @property
+    def seconds(self) -> list[float]:
+        """How long each step has taken the last time."""
+        return list(self._values[2:])
+
+    @property
+    def _values(self) -> memoryview:
+        return memoryview(self._shared).cast("d")
+
+    @contextmanager
+    def _in_step(self, name: str) -> Iterator[None]:
+        number, start = STEPS.index(name), time.monotonic()
+        self._values[1] = number
+        yield
+        self._values[2 + number] = time.monotonic() - start
+
+    def begin(self) -> None:
+        """Forget the step of the last server."""
+        self._values[1] = -1
 
     def start(self) -> int:
         """Fork a server, which takes in everything again and again."""
@@ -99,7 +127,7 @@ class ServerKilling:
             session_store.GRACE = WAIT
             while True:
                 self._take_in_everything()
-                self._done[:] = (self.rounds + 1).to_bytes(8, "little")
+                self._values[0] += 1
         finally:
             os._exit(1)
 
@@ -107,24 +135,39 @@ class ServerKilling:
         store = session_store.SessionStore("session-killed")
         session_store._stores[store.session] = store
         try:
-            with unpacking.from_zip(self._sent["zip"]) as package:
+            with self._in_step("an experiment"), unpacking.from_zip(self._sent["zip"]) as package:
                 sent = store.add_experiment(package, "sent.zip")
-            store.add_model(load_experiment(self.models / "own"), self._sent["model"], "", "further", "f.pth")
-            draft = draft_of(store)
-            draft.take_model("teacher", "t.pth", self._sent["model"])
-            draft.take_pictures([("data.zip", self._sent["pictures"])])
-            open_image_apart(tiff(), "a.tif")
-            draft.start()
-            assert draft.job is not None
-            assert draft.job.wait(WAIT)
-            assert draft.job.status == "done", draft.job.error
-            zipped(store.experiments[draft.name].folder, "mine")  # a download
-            store.remove(sent.name)
+            with self._in_step("a model"):
+                store.add_model(load_experiment(self.models / "own"), self._sent["model"], "", "further", "f.pth")
+            with self._in_step("files of an import"):
+                draft = draft_of(store)
+                draft.take_model("teacher", "t.pth", self._sent["model"])
+                draft.take_pictures([("data.zip", self._sent["pictures"])])
+                open_image_apart(tiff(), "a.tif")
+            with self._in_step("the import"):
+                draft.start()
+                assert draft.job is not None
+                assert draft.job.wait(WAIT)
+                assert draft.job.status == "done", draft.job.error
+            with self._in_step("a download"):
+                zipped(store.experiments[draft.name].folder, "mine")
         finally:
-            store.end()
+            with self._in_step("the end"):
+                if store.experiments:
+                    store.remove(sent.name)
+                store.end()
 
-    def kill(self, child: int, result: KilledServer) -> None:
+    def wait_for(self, child: int, rounds: int, step: int) -> bool:
+        """Wait until a server has come to a step of its first round; False if it ends before."""
+        while self.step < step:
+            if self.rounds > rounds or os.waitpid(child, os.WNOHANG)[0]:
+                return False
+            time.sleep(0.001)
+        return True
+
+    def kill(self, child: int, result: KilledServer, step: int) -> None:
         """Kill a server, and look at what is left of it."""
+        result.busy += self.step == step
         workers = [pid for pid in descendants(child) if pid != child]
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
@@ -133,7 +176,7 @@ class ServerKilling:
             time.sleep(0.05)
         result.seconds = max(result.seconds, time.monotonic() - start)
         result.faults += [f"process {pid} is left" for pid in workers if is_alive(pid)]
-        result.kills, result.busy = result.kills + 1, result.busy + bool(workers)
+        result.kills += 1
         left = list(self.temporary.iterdir())
         result.left += bool(left)
         tempfile.tempdir = str(self.temporary)
@@ -150,17 +193,20 @@ def kill_servers(room: Path, kills: int, result: KilledServer, seed: int = 0) ->
     start, first = time.monotonic(), killing.start()
     while not killing.rounds and time.monotonic() < start + 2 * WAIT:
         time.sleep(0.05)
-    whole = time.monotonic() - start
     if not killing.rounds:
         result.faults.append("nothing could be sent")
-    killing.kill(first, result)
+    os.kill(first, signal.SIGKILL)
+    os.waitpid(first, 0)
+    steps = [number for number in range(len(STEPS)) for _ in range(2 if STEPS[number] == "the import" else 1)]
     while result.kills < kills:
+        step, rounds, seconds = chance.choice(steps), killing.rounds, killing.seconds
+        killing.begin()
         child = killing.start()
-        time.sleep(chance.uniform(0, whole))
-        if os.waitpid(child, os.WNOHANG)[0]:
+        if not killing.wait_for(child, rounds, step):
             result.faults.append("a server ended by itself")
             continue
-        killing.kill(child, result)
+        time.sleep(chance.uniform(0, seconds[step]))
+        killing.kill(child, result, step)
         if contents(killing.models) != before:
             result.faults.append("the server's own experiment has changed")
 
@@ -213,23 +259,24 @@ def kill_workers(room: Path, kills: int, result: KilledServer, seed: int = 0) ->
     out = room / "models" / "own"
     kdviz.import_models({"teacher": weights}, classes=_CLASSES, inputs={"size": 64}, out=out)
     experiment = load_experiment(out)
-    rise = {"method": "rise", **methods["rise"].complete({"n_masks": 400, "precision": "float32"})}
+    rise = {"method": "rise", **methods["rise"].complete({"n_masks": _MASKS, "precision": "float32"})}
     picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8))
     task = MapsTask(str(out), fingerprint(experiment), picture, (rise,), tuple(experiment.runs), 0)
+    os.nice = lambda more: 0  # on a machine that has other things to do, the worker would wait most of the time
     pool = start_pool(fork=True)
     try:
-        maps_of(pool.submit(task))
-        expected, whole = maps_of(pool.submit(task))  # without the start
+        expected = maps_of(pool.submit(task))
         while result.kills < kills:
-            job = pool.submit(task)
-            time.sleep(chance.uniform(0, whole))
+            job, masks = pool.submit(task), chance.randrange(_MASKS)
+            while not job.ended and masks_of(job) < masks:
+                time.sleep(0.001)
             result.busy += not job.ended
             os.kill(pool._workers[0]._transport.pid, signal.SIGKILL)  # pyright: ignore
             result.kills += 1
             if not job.wait(WAIT) or not (job.status == "done" or "try again" in str(job.error)):
                 result.faults.append(f"the job is {job.status}: {job.error}")
             start = time.monotonic()
-            again, _ = maps_of(submitted(lambda: pool.submit(task)))
+            again = maps_of(submitted(lambda: pool.submit(task)))
             result.seconds = max(result.seconds, time.monotonic() - start)
             if again is None or not np.array_equal(again, expected):
                 result.faults.append("other maps")
@@ -246,13 +293,15 @@ def submitted(submit: Callable):
     return job
 
 
-def maps_of(job) -> tuple[np.ndarray | None, float]:
-    """The teacher's map, None where there is none, and the seconds until it was there."""
-    start = time.monotonic()
+def masks_of(job) -> int:
+    """How many masks a job has done."""
+    return job.latest[0].n_masks if job.latest else 0
+
+
+def maps_of(job) -> np.ndarray | None:
+    """The teacher's map; None where there is none."""
     job.wait(WAIT)
-    if job.status != "done":
-        return None, time.monotonic() - start
-    return job.latest[0].maps()["teacher"].values, time.monotonic() - start
+    return job.latest[0].maps()["teacher"].values if job.status == "done" else None
 
 
 def report(count: int, *which: str) -> None:

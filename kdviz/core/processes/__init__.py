@@ -1,1 +1,1 @@
-"""What processes owe each other: one writer of a folder at a time, and an end when they are asked to."""
+"""What processes owe each other: one writer of a folder at a time, and an end when it is time."""

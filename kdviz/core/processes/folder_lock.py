@@ -1,7 +1,8 @@
-"""One process at a time writes a folder, and others are told which one it is.
+"""One thread of one process at a time writes a folder, and others are told which one it is.
 
-The lock is a file beside the folder, ``.NAME.lock``, which the operating system holds locked for a process and lets go
-however that ends; the process writes into it who it is.
+The lock between processes is a file beside the folder, ``.NAME.lock``, which the operating system holds locked for a
+process and lets go however that ends; the process writes into it who it is. Threads of one process exclude each other
+by a table in memory, also where files cannot be locked.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ import os
 import re
 import shutil
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,27 +26,47 @@ from kdviz.core.files import PART, lock_file, remove_abandoned
 FROM_PYTHON = "kdviz in Python"
 """What a program does that writes a folder without a command."""
 
-_held: set[Path] = set()  # by this process
 _LONGEST = 1000  # characters of what a holder says
 _LONGEST_NAME = 255  # bytes of a file's name, on most file systems
 
 
 class FolderInUseError(KdvizError):
-    """Another process is writing the folder."""
+    """Another process, or another thread of this one, is writing the folder."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Holder:
+    """Who writes a folder, of this process."""
+
+    command: str
+    thread: threading.Thread = field(default_factory=threading.current_thread)
+    since: str = field(default_factory=lambda: time.strftime("%Y-%m-%d %H:%M", time.gmtime()))
+
+    @property
+    def is_this_thread(self) -> bool:
+        """Whether this thread writes it, or goes on with what a thread has begun that has ended, such as a generator.
+
+        After a fork, all threads of the parent have ended.
+        """
+        return self.thread is threading.current_thread() or not self.thread.is_alive()
+
+
+_held: dict[Path, _Holder] = {}
 
 
 @contextmanager
 def writing_within(folder: str | Path, command: str = FROM_PYTHON) -> Iterator[None]:
-    """As :func:`writing`, or nothing where this process, such as a command, writes the folder already.
+    """As :func:`writing`, or nothing where this thread, such as a command's, writes the folder already.
 
     A folder that is being made under a name of its own, which ends with ``PART``, needs no lock.
 
     Raises:
-        FolderInUseError: Another process is writing it; the text says which.
+        FolderInUseError: Another process or thread is writing it; the text says which.
     """
     with suppress(OSError, RuntimeError):
         folder = Path(folder).resolve()
-    if folder in _held or Path(folder).name.endswith(PART):
+    holder = _held.get(Path(folder))
+    if (holder is not None and holder.is_this_thread) or Path(folder).name.endswith(PART):
         yield
         return
     with writing(folder, command):
@@ -63,16 +86,21 @@ def writing(folder: str | Path, command: str) -> Iterator[None]:
         command: What is done there, as others read it.
 
     Raises:
-        FolderInUseError: Another process is writing it; the text says which.
+        FolderInUseError: Another process or thread is writing it, or this thread is; the text says which.
     """
     try:
         folder = Path(folder).resolve()
     except (OSError, RuntimeError) as error:
         raise KdvizError("'{path}' is a link that leads nowhere.", path=folder) from error
+    with _held_here(folder, command), _without_new_empty_folders(folder), _lock_held(folder, command):
+        yield
+
+
+@contextmanager
+def _without_new_empty_folders(folder: Path) -> Iterator[None]:
     missing = [each for each in (folder, *folder.parents) if not _exists(each)]
     try:
-        with _lock_held(folder, command):
-            yield
+        yield
     finally:
         for each in missing:
             with suppress(OSError):  # it is not empty, or was never made
@@ -87,6 +115,24 @@ def _exists(path: Path) -> bool:
 
 
 @contextmanager
+def _held_here(folder: Path, command: str) -> Iterator[None]:
+    """Be the only one of this process who writes a folder."""
+    mine = _Holder(command)
+    holder = _held.setdefault(folder, mine)  # at once, as no other thread comes between
+    if holder is not mine:
+        raise FolderInUseError(
+            "This program is writing '{folder}' already ({command}, since {since} UTC); wait until that has ended.",
+            folder=folder,
+            command=holder.command,
+            since=holder.since,
+        )
+    try:
+        yield
+    finally:
+        del _held[folder]
+
+
+@contextmanager
 def _lock_held(folder: Path, command: str) -> Iterator[None]:
     path = _place_of(folder)
     file = None if path is None else _locked(path)
@@ -95,12 +141,10 @@ def _lock_held(folder: Path, command: str) -> Iterator[None]:
         return
     with file:
         try:
-            _held.add(folder)
             _write_holder(file, command)
             _tidy(folder)
             yield
         finally:
-            _held.discard(folder)
             with suppress(OSError):
                 path.unlink()
 
@@ -145,7 +189,7 @@ def _is_at(file: IO[str], path: Path) -> bool:
 
 
 def _write_holder(file: IO[str], command: str) -> None:
-    since = time.strftime("%Y-%m-%d %H:%M", time.gmtime())
+    since = _Holder(command).since
     holder = {"command": command, "pid": os.getpid(), "host": socket.gethostname(), "since": since}
     with suppress(OSError):  # a full disk: the lock holds all the same
         file.truncate(0)

@@ -7,10 +7,8 @@ stopped, and is spread over machines group by group. See :mod:`kdviz.studies.att
 
 from __future__ import annotations
 
-import ctypes
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ from torch import Tensor, nn
 from kdviz.core.devices import choose_device
 from kdviz.core.errors import KdvizError
 from kdviz.core.files import Store
+from kdviz.core.processes.memory import return_free_memory
 from kdviz.data.samples import as_picture
 from kdviz.experiment import Experiment
 from kdviz.explanation.captum.attribution import attribute
@@ -180,15 +179,9 @@ def make_maps(job: StudyJob, group: int) -> Iterator[float | GroupMaps]:
     assert halves is not None  # they are yielded last
     with torch.inference_mode():
         predicted = np.stack([model(inputs).argmax(1).cpu().numpy() for model in models.values()])
-    _return_memory()
+    return_free_memory()  # glibc keeps some MB more with each group, so that a long study would grow
     seconds = time.perf_counter() - began + earlier_seconds
     yield GroupMaps(halves, predicted.astype(np.int16), seconds, peak_memory())
-
-
-def _return_memory() -> None:
-    """Return freed memory to the system: glibc keeps some MB more with each group, so that a long study would grow."""
-    with suppress(OSError, AttributeError, TypeError):  # a C library without malloc_trim
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _by_rise(

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import partial
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from kdviz.core.errors import KdvizError, SettingError
+from kdviz.core.processes.with_parent import end_with_parent
 
 _STEPS = 4  # first maps
 _SECONDS = 3.0  # that the first maps may take: somebody waits
@@ -95,18 +95,6 @@ def _limit_files(largest: int) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest if hard < 0 else min(largest, hard), hard))
 
 
-def _end_with_the_server() -> None:
-    """End as soon as the server is gone, however it went: it holds the other end of this process's stdin."""
-
-    def wait() -> None:
-        with suppress(OSError):
-            while os.read(0, 1024):
-                pass
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
-
-
 if __name__ == "__main__":
-    _end_with_the_server()
+    end_with_parent()
     sys.exit(main(sys.argv[1]))

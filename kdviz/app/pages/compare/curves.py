@@ -6,6 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from kdviz import figures
+from kdviz.app import service
 from kdviz.app.pages.compare.settings import BASELINE_TITLES
 from kdviz.app.pages.compare.state import MapSession, latest_curves
 from kdviz.app.spreadsheets import csv_text
@@ -39,7 +40,8 @@ def show_curves(session: MapSession, index: int, row: viewer.ViewerRow) -> None:
             if st.button(_("Compute the curves"), icon=":material/play_arrow:", key=f"curves-{index}"):
                 _start(session, index, row)
             return
-        st.fragment(_show_job, run_every=None if job.ended else _REFRESH_SECONDS)(session, index, row, not job.ended)
+        refresh = None if job.ended else _REFRESH_SECONDS * service.patience(job)
+        st.fragment(_show_job, run_every=refresh)(session, index, row, not job.ended)
 
 
 def _start(session: MapSession, index: int, row: viewer.ViewerRow) -> None:

@@ -52,9 +52,13 @@ def page() -> None:
     if session.job is None:
         return
     _wait_briefly(session.job)
-    refresh = None if session.job.ended else _REFRESH_SECONDS_LARGE if opened.is_large else _REFRESH_SECONDS
+    refresh = None if session.job.ended else _refresh_seconds(opened, session.job)
     st.fragment(result.show, run_every=refresh)(selected, map_request, session, refresh is not None)
     show_absent_pictures(opened)
+
+
+def _refresh_seconds(opened: OpenExperiment, job: Job[service.States]) -> float:
+    return (_REFRESH_SECONDS_LARGE if opened.is_large else _REFRESH_SECONDS) * service.patience(job)
 
 
 def _show_lead(opened: OpenExperiment) -> None:

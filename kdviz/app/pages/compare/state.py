@@ -71,7 +71,8 @@ class MapSession:
             return entry[3]
         started = time.monotonic()
         entry = self._maps[row] = (state, target, complete, self._compute(row, state, target, complete))
-        self._paused_until = time.monotonic() + _PAUSE * (time.monotonic() - started)
+        pause = _PAUSE * service.patience(self.job)
+        self._paused_until = time.monotonic() + pause * (time.monotonic() - started)
         self.curves.pop(row, None)
         return entry[3]
 

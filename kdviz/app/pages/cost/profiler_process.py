@@ -18,6 +18,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from kdviz.app.uploads import session_store
+from kdviz.app.uploads.server_folder import server_folder
 from kdviz.core.errors import ERRORS_VARIABLE, KdvizError, Sentence
 from kdviz.core.files import parquet_of
 from kdviz.serving.process_job import ProcessJob, this_python
@@ -50,7 +51,7 @@ class Measurement(ProcessJob):
     def run(self) -> pa.Table | None:
         """Measure, and return the table; None if the measurement was stopped or failed."""
         try:
-            with tempfile.TemporaryDirectory(prefix="kdviz-") as folder:
+            with tempfile.TemporaryDirectory(prefix="cost-", dir=server_folder()) as folder:
                 table = self._run(Path(folder) / "cost.parquet")
         except OSError as error:
             self.error, table = (

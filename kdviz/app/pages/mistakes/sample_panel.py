@@ -212,7 +212,7 @@ def _payload(
         "modes": [[_PREDICTED, _("Each one's answer")], *([[_TRUE, _("The true class")]] if label >= 0 else [])],
         "texts": _texts(),
         "busy": not ended,
-        "pause": _PAUSE_LARGE if opened.is_large else _PAUSE,
+        "pause": round((_PAUSE_LARGE if opened.is_large else _PAUSE) * service.patience(preview.job)),
     }
 
 
