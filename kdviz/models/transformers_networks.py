@@ -69,7 +69,7 @@ def transformers_network(kind: str, classes: int, channels: int, settings: Mappi
         )
     names = {number: f"class {number}" for number in range(classes)}
     arguments |= {"id2label": names, "label2id": {name: number for number, name in names.items()}}
-    # of kinds with several classifiers, such as DeiT with and without a teacher, these names choose one of the library's
+    # of a kind with several classifiers, as DeiT with and without a teacher, they name one of the library's own
     arguments["architectures"] = [name for name in _list(arguments.get("architectures")) if isinstance(name, str)]
     arguments |= {"num_channels": channels} if "num_channels" in arguments else {}
     try:

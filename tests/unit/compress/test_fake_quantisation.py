@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from kdviz.compress.fake_quantisation import FakeQuantised, fake_quantised, int8_network, set_ranges
+from kdviz.compress.fake_quantisation import FakeQuantised, fake_quantised, int8_network
 from kdviz.compress.norm_folding import with_folded_norms
 from kdviz.compress.onnx_export import float_file
 from kdviz.core.errors import ModelError
