@@ -222,13 +222,16 @@ def test_a_table_of_costs_replaces_no_other_file(capsys, tmp_path):
         (["study", "--device", "cdua"], 1, "There is no device 'cdua' here"),
         (["sweep", "temperature", "--optimizer", "adm"], 1, "Did you mean 'adam'"),
         (["federated", "--optimizer", "adm"], 1, "Did you mean 'adam'"),
-        (["compress", "--prune", ".5", "--epochs", "1", "--optimizer", "adm"], 1, "Did you mean 'adam'"),
+        (["compress", "--prune", ".5", "--optimizer", "adm"], 1, "Did you mean 'adam'"),
     ],
 )
 def test_a_mistyped_name_is_refused_before_any_data_are_read(tiny, capsys, monkeypatch, command, status, words):
     def reads(*_arguments, **_options):
         raise AssertionError("data were read")
 
+    for run in tiny.runs.values():
+        run.training = {"epochs": 1}
+    tiny.save()
     monkeypatch.setattr("kdviz.distill.recipes.read_splits", reads)
     verb, *options = command
     try:
