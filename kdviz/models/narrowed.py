@@ -101,7 +101,8 @@ def _fit_together(module: nn.Module, heads: Heads) -> bool:
     """Whether the layers have that many heads."""
     outputs = {module.get_submodule(name).out_features for name in heads.before}
     inputs = module.get_submodule(heads.after).in_features
-    return outputs == {heads.copies * heads.count * heads.width} and inputs == heads.count * heads.width
+    wanted = heads.count * heads.width
+    return bool(outputs == {heads.copies * wanted} and inputs == wanted)
 
 
 def _has_further_weights(module: nn.Module, known: set[str]) -> bool:
