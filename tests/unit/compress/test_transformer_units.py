@@ -129,7 +129,10 @@ LIBRARIES: dict[str, tuple[Callable[[], nn.Module], int, bool]] = {
 """Real classes in a tiny form -> how to build them, how many layers take less after pruning, whether heads go."""
 
 
-@pytest.mark.parametrize("name", LIBRARIES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow if name.startswith("transformers") else ()) for name in LIBRARIES],
+)
 def test_transformers_of_the_libraries_compute_what_they_would_without_what_went(name):
     fresh, layers, lose_heads = LIBRARIES[name]
 
