@@ -16,6 +16,7 @@ from contextlib import ExitStack
 
 from kdviz import __version__
 from kdviz.cli import app, bench, evaluate, explain, get, import_, list_, recipe, report, study, sweep, train
+from kdviz.cli.common.arguments import require_machine
 from kdviz.cli.common.parser import Parser
 from kdviz.cli.common.recipe_files import VerbParser
 from kdviz.cli.products import compress, export, profile
@@ -55,6 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
+    require_machine(options)
     folders = options.writes(options) if options.writes else None
     with ExitStack() as stack:
         for folder in [folders] if isinstance(folders, str) else folders or []:

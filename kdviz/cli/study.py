@@ -122,11 +122,14 @@ def _add_maps(parser: argparse.ArgumentParser) -> None:
 
 
 def _study(options: argparse.Namespace) -> None:
+    from kdviz.experiment.baselines import require_baseline
     from kdviz.explanation.methods import methods
 
     _check_options(options)
     for name in options.method or ():
         _ = methods[name]  # an error before any picture is read
+    if options.baseline is not None:
+        require_baseline(options.baseline)
     if options.temperature is None:
         options.temperature = TEMPERATURE if options.study == "tree" else 4.0
     options.images = options.images or (IMAGES if options.study == "shortcuts" else _IMAGES)

@@ -81,17 +81,18 @@ def _sweep(options: argparse.Namespace) -> None:
     from kdviz.studies.sweep.runner import STUDIES, Sweep
 
     study = STUDIES[options.study]
-    values = _values(study, options)
+    values = given_values(study, options) or study.values()
     set_threads(options)
     experiment = load_experiment(options.experiment)
     require_trainable(experiment, "sweep")
+    config = config_like(experiment, options)  # what is wrong with it is said before any picture is read
     sweep = Sweep(
         experiment,
         options.study,
         splits_of(experiment, options),
         values,
         options.seeds,
-        config_like(experiment, options),
+        config,
         results=options.results,
     )
     local = options.engine == "local"
@@ -111,10 +112,10 @@ def _sweep(options: argparse.Namespace) -> None:
     _print_study(experiment, options.study, options.json, options.margin / 100)
 
 
-def _values(study: Study, options: argparse.Namespace) -> Sequence[Any]:
-    """The values of the option, or those of the study; a value of another type is reported as wrong usage."""
+def given_values(study: Study, options: argparse.Namespace) -> Sequence[Any] | None:
+    """The values of the option, None without it; a value of another type is reported as wrong usage."""
     if options.values is None:
-        return study.values()
+        return None
     try:
         return [study.parse(text) for text in options.values]
     except ValueError:

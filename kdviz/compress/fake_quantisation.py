@@ -17,14 +17,15 @@ needs a backend's quantiser beside it.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_weights
+from torch.func import functional_call
 
+from kdviz.compress.norm_folding import with_folded_norms
 from kdviz.core.errors import ModelError
 
 _LOWEST, _HIGHEST = -128, 127  # levels of inputs
@@ -32,6 +33,7 @@ _WEIGHTS = 64  # the highest level of weights; the lowest is its negative
 _OPSET = 13  # the first one with a scale for each channel
 _SMALLEST = 1e-8  # of a scale, where all values are 0
 _KEPT = 0.99  # of a range, at every step of training
+_BATCH = 250
 
 
 class FakeQuantised(nn.Module):
@@ -69,11 +71,16 @@ class FakeQuantised(nn.Module):
         rounded = torch.fake_quantize_per_tensor_affine(inputs, scale, zero, _LOWEST, _HIGHEST)
         return _apply(self.layer, rounded, self.rounded_weight())
 
+    @property
+    def has_range(self) -> bool:
+        """Whether it has seen inputs that are not all 0."""
+        return bool(self.low != self.high)
+
     @torch.no_grad()
     def widen(self, inputs: Tensor) -> None:
         """Take a batch into the range: a moving average of the smallest and the largest value."""
         lowest, highest = inputs.min().clamp(max=0).float(), inputs.max().clamp(min=0).float()
-        if bool(self.low == self.high):
+        if not self.has_range:
             self.low.copy_(lowest)
             self.high.copy_(highest)
             return
@@ -98,33 +105,41 @@ class FakeQuantised(nn.Module):
 
 def _apply(layer: nn.Conv2d | nn.Linear, inputs: Tensor, weight: Tensor) -> Tensor:
     """What a layer computes, with other weights."""
-    if isinstance(layer, nn.Linear):
+    if type(layer).forward is nn.Linear.forward:
         return F.linear(inputs, weight, layer.bias)
-    return layer._conv_forward(inputs, weight, layer.bias)
+    if type(layer).forward is nn.Conv2d.forward:
+        return layer._conv_forward(inputs, weight, layer.bias)  # type: ignore[operator]
+    return functional_call(layer, {"weight": weight}, (inputs,))  # a library's own, which pads before, for example
 
 
-def fake_quantised(network: nn.Module) -> nn.Module:
+def fake_quantised(network: nn.Module, inputs: Tensor) -> nn.Module:
     """A copy of a network that rounds as its int8 file will, with batch norms folded into the layers before them.
+
+    Its ranges are those of the inputs. Layers that get none, since the network computes with their weights by itself,
+    stay in float32: those of torch's attention, for example.
 
     Args:
         network: A network in evaluation mode.
+        inputs: Inputs of the network, (N, C, H, W).
 
     Raises:
-        ModelError: It has no convolution or linear layer.
+        ModelError: It has no convolution or linear layer, or none that gets inputs.
     """
-    copied = copy.deepcopy(network)
-    fold_norms(copied)
-    if not _replace(copied, (nn.Conv2d, nn.Linear), FakeQuantised):
+    folded = with_folded_norms(network, inputs[:2])
+    if not _replace(folded, lambda module: isinstance(module, (nn.Conv2d, nn.Linear)), FakeQuantised):
         raise ModelError("This network has no convolution or linear layer whose weights could be rounded to int8.")
-    return copied
+    set_ranges(folded, inputs.split(_BATCH))
+    _replace(folded, lambda module: isinstance(module, FakeQuantised) and not module.has_range, lambda each: each.layer)
+    if not any(isinstance(module, FakeQuantised) for module in folded.modules()):
+        raise ModelError(
+            "This network cannot be trained with int8 in mind, since its layers get no inputs, or only zeros; "
+            "--int8 quantises it without training."
+        )
+    return folded
 
 
 def set_ranges(network: nn.Module, batches: Iterable[Tensor]) -> None:
-    """Set the ranges of all layers of a fake-quantised network from inputs (n, C, H, W), without training it.
-
-    Raises:
-        ModelError: A layer gets no inputs, since the network computes with its weights by itself, as a soft tree does.
-    """
+    """Set the ranges of all layers of a fake-quantised network from inputs (n, C, H, W), without training it."""
     layers = [module for module in network.modules() if isinstance(module, FakeQuantised)]
     hooks = [layer.register_forward_pre_hook(_widen) for layer in layers]
     try:
@@ -134,11 +149,6 @@ def set_ranges(network: nn.Module, batches: Iterable[Tensor]) -> None:
     finally:
         for hook in hooks:
             hook.remove()
-    if any(bool(layer.low == layer.high) for layer in layers):
-        raise ModelError(
-            "This network cannot be trained with int8 in mind, since a layer of it gets no inputs, or only zeros; "
-            "--int8 quantises it without training."
-        )
 
 
 def _widen(layer: nn.Module, arguments: tuple[Any, ...]) -> None:
@@ -146,43 +156,16 @@ def _widen(layer: nn.Module, arguments: tuple[Any, ...]) -> None:
     layer.widen(arguments[0])
 
 
-def _replace(parent: nn.Module, kinds: tuple[type[nn.Module], ...], make: Any) -> int:
-    """Replace every module of these kinds inside another one; return their number."""
+def _replace(parent: nn.Module, is_kind: Callable[[nn.Module], bool], make: Callable[[Any], nn.Module]) -> int:
+    """Replace every module of a kind inside another one; return their number."""
     count = 0
     for name, child in parent.named_children():
-        if isinstance(child, kinds):
+        if is_kind(child):
             setattr(parent, name, make(child))
             count += 1
         else:
-            count += _replace(child, kinds, make)
+            count += _replace(child, is_kind, make)
     return count
-
-
-def fold_norms(network: nn.Module) -> None:
-    """Make each batch norm that follows a convolution in a sequence part of it, in place.
-
-    A max pool may be between them where the norm keeps the order of values: its scale is above 0.
-    """
-    for sequence in network.modules():
-        if not isinstance(sequence, nn.Sequential):
-            continue
-        convolution: nn.Conv2d | None = None
-        for name, module in list(sequence.named_children()):
-            if isinstance(module, nn.BatchNorm2d) and convolution is not None and bool((module.weight > 0).all()):
-                _fold(convolution, module)
-                setattr(sequence, name, nn.Identity())
-            if not isinstance(module, (nn.MaxPool2d, nn.Identity)):
-                convolution = module if isinstance(module, nn.Conv2d) else None
-
-
-def _fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
-    mean, variance = norm.running_mean, norm.running_var
-    if mean is None or variance is None:
-        raise ModelError("A batch norm without statistics cannot become part of the layer before it.")
-    weight, bias = fuse_conv_bn_weights(
-        convolution.weight, convolution.bias, mean, variance, norm.eps, norm.weight, norm.bias
-    )
-    convolution.weight, convolution.bias = nn.Parameter(weight.detach()), nn.Parameter(bias.detach())
 
 
 # the file -------------------------------------------------------------------------------------------------------------
@@ -228,5 +211,5 @@ def _operator(
 def int8_network(network: nn.Module) -> nn.Module:
     """A copy of a fake-quantised network for :func:`kdviz.compress.onnx_export.float_file`."""
     copied = copy.deepcopy(network).cpu().eval()
-    _replace(copied, (FakeQuantised,), _Int8Layer)
+    _replace(copied, lambda module: isinstance(module, FakeQuantised), _Int8Layer)
     return copied

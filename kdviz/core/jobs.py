@@ -214,16 +214,27 @@ def _run_to_end(work: Work, job: Any, *shared: Any) -> None:
     deque(work(job, *shared), maxlen=0)
 
 
+def require_ray() -> None:
+    """Check that Ray is installed.
+
+    Raises:
+        SettingError: It is not.
+    """
+    try:
+        import ray  # noqa: F401  pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise SettingError('The engine ray needs Ray; install it with: pip install "kdviz[ray]"') from error
+
+
 def start_ray(address: str | None) -> Any:
     """Connect Ray to the cluster at an address (None: start one on this machine), and return the module.
 
     Raises:
         SettingError: Ray is not installed, or there is no cluster.
     """
-    try:
-        import ray  # pyright: ignore[reportMissingImports]
-    except ImportError as error:
-        raise SettingError('The engine ray needs Ray; install it with: pip install "kdviz[ray]"') from error
+    require_ray()
+    import ray  # pyright: ignore[reportMissingImports]
+
     if not ray.is_initialized():
         try:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)

@@ -1,7 +1,8 @@
 """Experiments: their folders, their runs, and the validation of their records."""
 
 from kdviz.core.errors import KdvizError
-from kdviz.experiment.folder import FORMATS, IMPORTED, MORE_BASELINES, ROLES, Experiment
+from kdviz.experiment.baselines import MORE_BASELINES
+from kdviz.experiment.folder import FORMATS, IMPORTED, ROLES, Experiment
 from kdviz.experiment.loading import list_experiments, load_experiment
 from kdviz.experiment.run import PREDICTIONS, Run
 from kdviz.models.inputs import BASELINES, InputSpec

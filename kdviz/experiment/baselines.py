@@ -3,8 +3,30 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
+from typing import Any
 
 from torch import Tensor
+
+from kdviz.core.errors import SettingError, UnknownNameError
+from kdviz.models.inputs import BASELINES
+
+MORE_BASELINES = ("blur", "noise")
+"""Baselines of which each picture, or each seed, has its own."""
+
+
+def require_baseline(what: Any) -> None:
+    """Check what was named as a baseline: a name, a grey level or the path of a picture.
+
+    Raises:
+        UnknownNameError, SettingError: There is no such baseline.
+    """
+    if what in (*BASELINES, *MORE_BASELINES) or Path(what).is_file():
+        return
+    if not is_level(what):
+        raise UnknownNameError("baseline", str(what), (*BASELINES, *MORE_BASELINES))
+    if not 0 <= float(what) <= 1:
+        raise SettingError("A baseline's grey level goes from 0 to 1, got {level:g}.", level=float(what))
 
 
 def blurred(pixels: Tensor) -> Tensor:

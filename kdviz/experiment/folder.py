@@ -30,13 +30,13 @@ from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
 
 from kdviz.core.decoding.guarded import open_image_guarded
-from kdviz.core.errors import ExperimentError, SettingError, TargetError, UnknownNameError
+from kdviz.core.errors import ExperimentError, SettingError, TargetError
 from kdviz.core.files import atomic_write
 from kdviz.core.processes.folder_lock import writing_within
 from kdviz.core.vocabulary import Role
 from kdviz.data import LabelledImages
 from kdviz.data.store import StoredSamples, samples_table
-from kdviz.experiment.baselines import blurred, is_level
+from kdviz.experiment.baselines import blurred, require_baseline
 from kdviz.experiment.checking import as_index
 from kdviz.experiment.picture_source import FIELD as PICTURE_SOURCE
 from kdviz.experiment.picture_source import PictureSource
@@ -55,8 +55,6 @@ ROLES: tuple[str, ...] = tuple(Role)
 IMPORTED = "imported"
 """The data set of an experiment whose models kdviz did not train."""
 
-MORE_BASELINES = ("blur", "noise")
-"""Names of the baselines that are not constant."""
 
 _SWEEPS = ("temperature", "alpha", "teacher_epochs", "loss", "loss_shifts", "transfer_set")
 _OF_SWEEPS = ("curves", "study_predictions")
@@ -161,12 +159,8 @@ class Experiment(ExperimentTables):
             return self.input.normalise(torch.from_numpy(noise))
         if isinstance(what, (Image.Image, Path)) or (isinstance(what, str) and Path(what).is_file()):
             return self.preprocess(what)
-        if not is_level(what):
-            raise UnknownNameError("baseline", str(what), (*BASELINES, *MORE_BASELINES))
-        level = float(what)
-        if not 0 <= level <= 1:
-            raise SettingError("A baseline's grey level goes from 0 to 1, got {level:g}.", level=level)
-        return self.input.normalise(torch.full((1, self.input.channels, *self.input.size), level))
+        require_baseline(str(what))
+        return self.input.normalise(torch.full((1, self.input.channels, *self.input.size), float(what)))
 
     def class_index(self, target: int | str) -> int:
         """The index of a class given by index or by name.

@@ -193,12 +193,12 @@ def _x_title(axis: Axis) -> str:
 
 
 def _ticks(entries: Sequence[CostEntry], axis: Axis) -> tuple[list[float], list[str]]:
-    """Positions and texts of the ticks: 1, 2 and 5 in each decade that is shown."""
+    """Positions and texts of the ticks: 1, 2 and 5 in each decade that is shown, which one digit tells."""
     values = [entry.costs[axis.name] for entry in entries] or [1.0]
     low, high = math.floor(math.log10(min(values))) - 1, math.ceil(math.log10(max(values))) + 1
     marks = [step * 10.0**decade for decade in range(low, high + 1) for step in (1, 2, 5)]
     in_range = [mark for mark in marks if min(values) / 2.6 <= mark <= max(values) * 2.6]
-    return in_range, [number(mark, _digits(mark)) for mark in in_range]
+    return in_range, [number(mark, max(0, -math.floor(math.log10(mark)))) for mark in in_range]
 
 
 def _digits(value: float) -> int:

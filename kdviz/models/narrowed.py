@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,6 +13,33 @@ from kdviz.core.errors import SettingError
 
 SHAPES = "shapes"
 """Setting of any network: the shape of each tensor that is smaller than its builder makes it, by the tensor's name."""
+
+HEAD_COUNTS = ("num_heads", "num_attention_heads")
+"""Where attention says how many heads it has: in torch, torchvision and timm; in transformers."""
+
+_LAYOUTS = ((("qkv",), "proj"), (("q_proj", "k_proj", "v_proj"), "o_proj"))  # timm's; transformers'
+
+
+@dataclass(frozen=True)
+class Heads:
+    """Heads of attention that can be left out.
+
+    Attributes:
+        before: Names of the layers that give queries, keys and values: one for all, or one for each.
+        after: Name of the layer that takes what the heads give.
+        count: Number of heads.
+        width: Numbers that a head gives for each token.
+    """
+
+    before: tuple[str, ...]
+    after: str
+    count: int
+    width: int
+
+    @property
+    def copies(self) -> int:
+        """How often each of the layers before has every head."""
+        return 3 // len(self.before)
 
 
 def narrowed(network: nn.Module, name: str, shapes: Any) -> nn.Module:
@@ -35,13 +63,14 @@ def narrowed(network: nn.Module, name: str, shapes: Any) -> nn.Module:
     for key, shape in shapes.items():
         owner, _, tensor = key.rpartition(".")
         _replace(network.get_submodule(owner), tensor, torch.zeros(shape, dtype=tensors[key].dtype))
-    heads = {module: has_heads(module) for module in network.modules()}
+    heads = {module: heads_of(module) for module in network.modules()}
     owners = {key.rpartition(".")[0] for key in shapes}
     for owner in owners:
         _describe(network.get_submodule(owner))
     for module in {network.get_submodule(owner.rpartition(".")[0]) for owner in owners}:
-        if heads[module]:
-            _describe_heads(module, name)
+        known = heads[module]
+        if known is not None:
+            _describe_heads(module, known, name)
     return network
 
 
@@ -51,20 +80,34 @@ def smaller_shapes(state: Mapping[str, Tensor], original: nn.Module) -> dict[str
     return {name: list(tensor.shape) for name, tensor in state.items() if tensor.shape != before[name].shape}
 
 
-def has_heads(module: nn.Module) -> bool:
-    """Whether this is attention of which heads can be left out: queries, keys and values of all come from one layer."""
-    qkv, width = getattr(module, "qkv", None), getattr(module, "head_dim", None)
-    if not isinstance(qkv, nn.Linear) or not isinstance(getattr(module, "proj", None), nn.Linear):
-        return False
-    heads = getattr(module, "num_heads", None)
-    known = isinstance(width, int) and isinstance(heads, int) and hasattr(module, "attn_dim")
-    return known and not _has_further_weights(module) and qkv.out_features == 3 * heads * width  # type: ignore[operator]
+def heads_of(module: nn.Module) -> Heads | None:
+    """The heads of this module, if it is attention that computes with as many as its layers have."""
+    count = next((value for name in HEAD_COUNTS if isinstance(value := getattr(module, name, None), int)), None)
+    width = getattr(module, "head_dim", None)
+    if count is None or not isinstance(width, int):
+        return None
+    for before, after in _LAYOUTS:
+        layers = [getattr(module, name, None) for name in (*before, after)]
+        if not all(isinstance(layer, nn.Linear) for layer in layers) or _has_further_weights(module, {*before, after}):
+            continue
+        if before == ("qkv",) and not hasattr(module, "attn_dim"):
+            continue  # an older timm, and others that compute the width of a head from that of the tokens
+        heads = Heads(before, after, count, width)
+        return heads if _fit_together(module, heads) else None
+    return None
 
 
-def _has_further_weights(module: nn.Module) -> bool:
-    """Whether attention has weights besides its two layers, such as a bias for each head."""
-    names = {name.partition(".")[0] for name, _weight in module.named_parameters()}
-    return not names <= {"qkv", "proj"}
+def _fit_together(module: nn.Module, heads: Heads) -> bool:
+    """Whether the layers have that many heads."""
+    outputs = {module.get_submodule(name).out_features for name in heads.before}
+    inputs = module.get_submodule(heads.after).in_features
+    wanted = heads.count * heads.width
+    return bool(outputs == {heads.copies * wanted} and inputs == wanted)
+
+
+def _has_further_weights(module: nn.Module, known: set[str]) -> bool:
+    """Whether attention has weights besides its known layers, such as a bias for each head."""
+    return not {name.partition(".")[0] for name, _weight in module.named_parameters()} <= known
 
 
 def _fits(tensor: Tensor | None, shape: Any) -> bool:
@@ -81,19 +124,22 @@ def _replace(module: nn.Module, name: str, value: Tensor) -> None:
         setattr(module, name, value)
 
 
-def _describe_heads(module: Any, name: str) -> None:
-    """Make the number of heads follow the layer that they come from.
+def _describe_heads(module: Any, heads: Heads, name: str) -> None:
+    """Make the number of heads follow the layers that they come from.
 
     Raises:
-        SettingError: It has no whole number of them, or another one than the layer that takes them.
+        SettingError: They have no whole number of them, or another one than the layer that takes them.
     """
-    outputs, width = module.qkv.out_features, module.head_dim
-    module.num_heads = outputs // (3 * width)
-    module.attn_dim = module.num_heads * width
-    if module.num_heads < 1 or (outputs, module.proj.in_features) != (3 * module.attn_dim, module.attn_dim):
+    count = module.get_submodule(heads.after).in_features // heads.width
+    if count < 1 or not _fit_together(module, Heads(heads.before, heads.after, count, heads.width)):
         raise SettingError(
             "The setting 'shapes' of the network '{network}' leaves no whole number of heads.", network=name
         )
+    for attribute in HEAD_COUNTS:
+        if hasattr(module, attribute):
+            setattr(module, attribute, count)
+    if hasattr(module, "attn_dim"):
+        module.attn_dim = count * heads.width
 
 
 def _describe(module: nn.Module) -> None:

@@ -14,7 +14,6 @@ from kdviz.models.networks.registry import NetworkLibrary, libraries
 _INSTALL = 'install it with: pip install "kdviz[transformers]"'
 _IGNORED = (
     "auto_map",
-    "architectures",
     "torch_dtype",
     "dtype",
     "transformers_version",
@@ -70,6 +69,8 @@ def transformers_network(kind: str, classes: int, channels: int, settings: Mappi
         )
     names = {number: f"class {number}" for number in range(classes)}
     arguments |= {"id2label": names, "label2id": {name: number for number, name in names.items()}}
+    # of a kind with several classifiers, as DeiT with and without a teacher, they name one of the library's own
+    arguments["architectures"] = [name for name in _list(arguments.get("architectures")) if isinstance(name, str)]
     arguments |= {"num_channels": channels} if "num_channels" in arguments else {}
     try:
         with warnings.catch_warnings():
@@ -82,6 +83,10 @@ def transformers_network(kind: str, classes: int, channels: int, settings: Mappi
             "transformers makes no image classifier of this '{kind}': {reason}", kind=kind, reason=reason
         ) from error
     return TransformersClassifier(network)
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 _DESCRIPTION = "Any classifier of transformers, by its model_type; built from the setting config."

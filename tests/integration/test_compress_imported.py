@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 import torch
 from optional import needs
-from torch import Tensor
+from torch import Tensor, nn
 
 from kdviz.cli import main
 from kdviz.cli.common.experiment_pictures import stored_samples
+from kdviz.compress.fake_quantisation import int8_network
 from kdviz.compress.onnx_export import float_file
 from kdviz.experiment import Run, load_experiment
-from kdviz.studies.compression.own_form import add_file, example_of, own_targets
+from kdviz.studies.compression import making
+from kdviz.studies.compression.own_form import add_file, example_of, own_inputs, own_targets
 from kdviz.studies.predictions.stored_logits import stored_logits
 
 pytestmark = needs("onnxscript", reason='needs kdviz[onnx]: pip install "kdviz[onnx]"')
@@ -97,6 +99,32 @@ def test_an_imported_model_is_pruned_and_trained_on_through_its_own_input(folder
     assert len(row["maps_parent"]) == 5
     assert "how 'kd_student' was trained is not known" in printed
     assert "--other-seed" not in printed
+
+
+@pytest.mark.slow
+def test_training_with_int8_in_mind_keeps_what_the_model_knew_and_its_file_answers_as_it_did(folder, data, monkeypatch):
+    trained: list[nn.Module] = []
+    monkeypatch.setattr(making, "int8_network", lambda network: trained.append(network) or int8_network(network))
+    quick = ["--images", "0", "--epochs", "2", "--batch-size", "12"]
+    assert compress(folder, data, "--of", "kd_student", "--int8", "--as", "plain", *quick) == 0
+    assert compress(folder, data, "--of", "kd_student", "--qat", "--as", "small", *quick) == 0
+    experiment = load_experiment(folder)
+    run = experiment.runs["small"]
+    samples = stored_samples(experiment)
+    logits = stored_logits(experiment, "validation", roles=["kd_student", "plain", "small"])
+    right = {role: float((values.argmax(1) == samples.labels.numpy()).mean()) for role, values in logits.items()}
+    assert right["kd_student"] > 0.9
+    assert right["small"] >= max(right.values()) - 1 / 32  # 32 pictures: one of them may be another one
+
+    (fake,) = trained
+    inputs = own_inputs(experiment, run, samples.images)
+    with torch.no_grad():
+        fake_logits, file_logits, parent_logits = (
+            network(inputs) for network in (fake.eval(), run.unadapted, experiment.runs["kd_student"].unadapted)
+        )
+    assert (file_logits.argmax(1) == fake_logits.argmax(1)).float().mean() > 0.96
+    assert (file_logits - fake_logits).abs().mean() < 0.3 * (parent_logits - fake_logits).abs().mean()
+    assert (folder / run.weights).stat().st_size < 0.5 * (folder / experiment.runs["kd_student"].weights).stat().st_size
 
 
 @pytest.mark.slow

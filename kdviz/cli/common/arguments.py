@@ -14,6 +14,9 @@ from kdviz.core.files import MODELS
 from kdviz.core.texts.comma_lists import entries
 from kdviz.core.vocabulary import Split
 
+READ = (Split.TRAIN, Split.VALIDATION, Split.TEST)
+"""The splits of a data set that is read."""
+
 Written = Callable[[argparse.Namespace], "str | Iterable[str] | None"]
 """Which folder, or folders, a command with these options writes; None: none."""
 
@@ -207,6 +210,22 @@ def named_number(text: str) -> tuple[str, float]:
 named_number.__name__ = "NAME=VALUE"
 
 
+def require_machine(options: argparse.Namespace) -> None:
+    """Check the device and the engine that were named, before anything is read or trained.
+
+    Raises:
+        SettingError: They are not there.
+    """
+    if getattr(options, "device", "auto") != "auto":
+        from kdviz.core.devices import choose_device
+
+        choose_device(options.device)
+    if getattr(options, "engine", "") == "ray":
+        from kdviz.core.jobs import require_ray
+
+        require_ray()
+
+
 def set_threads(options: argparse.Namespace) -> None:
     if options.threads:
         import torch
@@ -247,9 +266,14 @@ def engine(options: argparse.Namespace) -> Any:
 
 
 def splits_of(experiment: Any, options: argparse.Namespace) -> Any:
-    """The splits of an experiment's data set, with a warning if the models were trained on another training split."""
+    """The splits of an experiment's data set, with a warning if the models were trained on another training split.
+
+    ``--split`` is refused before anything is read.
+    """
     from kdviz.distill.recipes import read_splits
 
+    if getattr(options, "split", Split.TEST) not in READ:
+        options.wrong_usage(f"argument --split: there are {', '.join(READ)}")
     splits = read_splits(experiment.dataset, options.data, experiment.input, **reader_options(options))
     learned = {run.training["data"] for run in experiment.runs.values() if "data" in run.training}
     if learned and splits[Split.TRAIN].fingerprint[:16] not in learned:

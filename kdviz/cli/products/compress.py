@@ -115,7 +115,7 @@ def _compress(options: argparse.Namespace) -> None:
     from kdviz.experiment import load_experiment
     from kdviz.studies.compression.making import Making, make_run
     from kdviz.studies.compression.rows import descendants
-    from kdviz.studies.compression.steps import plan_steps
+    from kdviz.studies.compression.steps import plan_steps, step_config
 
     set_threads(options)
     experiment = load_experiment(options.experiment)
@@ -124,8 +124,11 @@ def _compress(options: argparse.Namespace) -> None:
     made = [each.role for each in planned] or descendants(experiment, options.of)
     if not made:
         raise SettingError("Nothing was made of '{role}' yet that could be measured.", role=options.of)
-    splits, measured, evaluate = _pictures(experiment, options, trains=any(each.step.trains for each in planned))
     given = {name: getattr(options, name) for name in _GIVEN if getattr(options, name) is not None}
+    for each in planned:
+        if each.step.trains:  # what is wrong with the settings is said before any picture is read
+            step_config(experiment.runs[options.of], each.step, given)
+    splits, measured, evaluate = _pictures(experiment, options, trains=any(each.step.trains for each in planned))
     making = Making(experiment, splits, given, options.device, options.teacher)
     if planned:
         making.check(planned)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kdviz.cli.common.arguments import engine, set_threads, splits_of
@@ -14,6 +14,7 @@ from kdviz.cli.studies.regions import QUICK_MASKS
 from kdviz.core.texts.counted import counted, duration
 
 if TYPE_CHECKING:
+    from kdviz.distill import TrainingConfig
     from kdviz.studies.attention import AttentionStudy, StudyModel
 
 _MAPS_SHARE = 0.6  # of the time of --minutes; the rest is for deletion and insertion
@@ -27,10 +28,10 @@ def study_attention(options: argparse.Namespace) -> None:
         options.wrong_usage("argument --minutes: only the time of RISE is known beforehand; use --images")
     set_threads(options)
     experiment = load_experiment(options.experiment)
+    trains = options.study != "models"
+    values, config = _sweep_settings(experiment, options) if trains else (None, None)
     splits = _splits(experiment, options)
-    if options.split not in splits:
-        options.wrong_usage(f"argument --split: there are {', '.join(splits)}")
-    models = _models(experiment, splits, options)
+    models = _models(experiment, splits, values, config, options)
     if not models:
         return
     if options.minutes:
@@ -98,17 +99,29 @@ def _new_study(experiment: Any, samples: Any, models: list[StudyModel], options:
     )
 
 
-def _models(experiment: Any, splits: Any, options: argparse.Namespace) -> list[StudyModel]:
-    """The models of the study; with ``--estimate``, none while trainings are left."""
-    from kdviz.cli.sweep import config_like
+def _sweep_settings(experiment: Any, options: argparse.Namespace) -> tuple[Sequence[Any] | None, TrainingConfig]:
+    """Values and recipe of a sweep's students; what is wrong with them is said before any picture is read."""
+    from kdviz.cli.sweep import config_like, given_values
+    from kdviz.studies.sweep.runner import STUDIES
+
+    return given_values(STUDIES[options.study], options), config_like(experiment, options)
+
+
+def _models(
+    experiment: Any,
+    splits: Any,
+    values: Sequence[Any] | None,
+    config: TrainingConfig | None,
+    options: argparse.Namespace,
+) -> list[StudyModel]:
+    """The models of the study, of its own ones without a recipe; with ``--estimate``, none while trainings are left."""
     from kdviz.studies.attention import own_models, shuffles, sweep_for
 
     seeds = list(dict.fromkeys(options.seeds))
-    if options.study == "models":
+    if config is None:
         models = own_models(experiment)
         return models if options.no_controls else [*models, *shuffles(models[0], [0])]
-    config = config_like(experiment, options)
-    own = sweep_for(experiment, options.study, splits, options.values, seeds, config, options.runs)
+    own = sweep_for(experiment, options.study, splits, values, seeds, config, options.runs)
     sweeps = _sweeps(own, seeds, options)
     if not sweeps:
         return []

@@ -70,6 +70,7 @@ def _federated(options: argparse.Namespace) -> None:
     set_threads(options)
     experiment = load_experiment(options.experiment)
     require_trainable(experiment, "federated")
+    config = config_like(experiment, options)  # what is wrong with it is said before any picture is read
     study = FederatedStudy(
         experiment,
         splits_of(experiment, options),
@@ -79,7 +80,7 @@ def _federated(options: argparse.Namespace) -> None:
         options.public,
         options.private,
         options.seeds,
-        config_like(experiment, options),
+        config,
         options.results,
     )
     show_stages(study.run(engine(options), threads=options.threads or 0))

@@ -21,24 +21,23 @@ def study_loss_shifts(options: argparse.Namespace) -> None:
 
     from kdviz.cli.common.experiment_pictures import require_trainable
     from kdviz.cli.studies.attention import train_missing
-    from kdviz.cli.sweep import config_like
+    from kdviz.cli.sweep import config_like, given_values
     from kdviz.data.shifts.drawing import require_severities
     from kdviz.data.shifts.registry import SEVERITIES
     from kdviz.experiment import load_experiment
     from kdviz.studies.attention import sweep_for, swept_models
     from kdviz.studies.loss_shifts import LossShiftsStudy, read_loss_shifts
     from kdviz.studies.loss_shifts.study import check_losses
+    from kdviz.studies.sweep.runner import STUDIES
 
     set_threads(options)
     experiment = load_experiment(options.experiment)
     require_trainable(experiment, "study --study loss-shifts")
     severities = options.severities or list(SEVERITIES)
     require_severities(severities)
+    values, config = given_values(STUDIES["loss"], options), config_like(experiment, options)
     splits = splits_of(experiment, options)
-    if options.split not in splits:
-        options.wrong_usage(f"argument --split: there are {', '.join(splits)}")
-    config = config_like(experiment, options)
-    sweep = sweep_for(experiment, "loss", splits, options.values, options.seeds, config, options.runs)
+    sweep = sweep_for(experiment, "loss", splits, values, options.seeds, config, options.runs)
     check_losses(list(map(str, sweep.values)), sweep.seeds)
     train_missing(sweep, [], options)
     samples = _chosen(splits[options.split], options.images, options.seed)

@@ -57,12 +57,13 @@ def study_tree(options: argparse.Namespace) -> None:
     set_threads(options)
     experiment = load_experiment(options.experiment)
     require_trainable(experiment, "study")
+    depths, config = _depths(options) or DEPTHS, _config(experiment, options)  # before any picture is read
     study = TreeStudy(
         experiment,
         _splits(experiment, options),
-        _depths(options) or DEPTHS,
+        depths,
         options.seeds,
-        _config(experiment, options),
+        config,
         options.runs or options.results,
         options.backbone,
         options.train_samples,

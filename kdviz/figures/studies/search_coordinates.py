@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from unicodedata import east_asian_width
 
 import numpy as np
 import plotly.graph_objects as go
@@ -25,7 +26,8 @@ from kdviz.studies.search.titles import settings_text, value_text
 _GREY, _GREEN = "#7A8794", role_colour(Role.KD_STUDENT)
 _PALE = "#B9A3A3"
 _OUTSIDE = 0.07  # of the height, from the end of an axis to its label, where no line runs
-_WRAPPED = 10  # letters of a title's line
+_WRAPPED = 10  # letters of a title's line, of which a Chinese one has the width of two
+_TITLE_SIZE = 10  # pixels: five titles side by side on a phone
 _LETTER = 6.5  # pixels
 Row = Mapping[str, Any]
 
@@ -146,12 +148,13 @@ def search_coordinates(report: SearchReport) -> go.Figure:
         side: dict[str, Any] = {"xanchor": "right", "xshift": -7} if axis.has_names else {"xanchor": "center"}
         for height, text in axis.labels():
             chart.add_annotation(x=place, y=height, text=text, showarrow=False, font={"size": 11}, **side)
-    titles = ["<br>".join(textwrap.wrap(axis.title, _WRAPPED, break_long_words=False)) for axis in axes]
+    titles = ["<br>".join(_lines(axis.title, _WRAPPED)) for axis in axes]
     last = len(axes) - 1
     chart.update_xaxes(
         tickvals=list(range(len(axes))),
         ticktext=titles,
         tickangle=0,
+        tickfont={"size": _TITLE_SIZE},
         showgrid=False,
         zeroline=False,
         range=[-0.05 if axes[0].has_names else -0.4, last + 0.4],
@@ -176,13 +179,18 @@ def _draw_coordinates(report: SearchReport) -> Figure:
         shift = -0.06 if axis.has_names else 0.0
         for height, text in axis.labels():
             plot.text(place + shift, height, text, fontsize=8, va="center", **side)
-    plot.set_xticks(
-        range(len(axes)), ["\n".join(textwrap.wrap(axis.title, 2 * _WRAPPED, break_long_words=False)) for axis in axes]
-    )
+    plot.set_xticks(range(len(axes)), ["\n".join(_lines(axis.title, 2 * _WRAPPED)) for axis in axes])
     plot.set(yticks=[], ylim=(-2 * _OUTSIDE, 1 + 2 * _OUTSIDE), xlim=(-0.9 if axes[0].has_names else -0.4, None))
     for spine in plot.spines.values():
         spine.set_visible(False)
     return figure
+
+
+def _lines(title: str, letters: int) -> list[str]:
+    """A title in lines; without spaces, as in Chinese, it is broken between any two letters."""
+    if any(east_asian_width(letter) == "W" for letter in title):
+        return textwrap.wrap(title, letters // 2)
+    return textwrap.wrap(title, letters, break_long_words=False)
 
 
 def _scaled(values: np.ndarray, of: Sequence[float] | None = None) -> np.ndarray:

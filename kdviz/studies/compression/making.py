@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from kdviz.compress.channels import prune_channels, require_prunable
 from kdviz.compress.dependent_channels import prune_dependent_channels
-from kdviz.compress.fake_quantisation import fake_quantised, int8_network, set_ranges
+from kdviz.compress.fake_quantisation import fake_quantised, int8_network
 from kdviz.compress.int4 import int4_file
 from kdviz.compress.onnx_export import dynamic_int8_file, exporter_problem, float_file, int8_file
 from kdviz.compress.profile import CALIBRATION
@@ -237,8 +237,7 @@ def _beginning(
     if step.kind == PRUNE and step.pattern == CHANNELS:
         network, settings = _narrower(making.experiment, run, step.share, train, teacher)
     if step.kind == QAT:
-        network = fake_quantised(network)
-        set_ranges(network, making.calibration(run).split(_BATCH))
+        network = fake_quantised(network, making.calibration(run))
     if sparsity_of(making.experiment, run):
         hold_zeros(network)
     if step.kind == PRUNE and step.pattern != CHANNELS:

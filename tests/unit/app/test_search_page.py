@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
+import pytest
 from search_rows import ABOUT, SETTINGS, final, trial, trials
 
 from kdviz import figures
+from kdviz.experiment import load_experiment
+from kdviz.figures.studies.search_coordinates import _lines
 from kdviz.narrative.products.search import search_sentences
 from kdviz.studies.search.pareto import winner_of
 from kdviz.studies.search.report import read_search_report
@@ -57,6 +62,21 @@ def test_trials_that_were_stopped_far_below_do_not_take_the_room_of_the_others(t
     assert low < heights[0] < 0.95
     (named,) = (trace for trace in chart.data if trace.name == "stopped early, below this figure")
     assert "20.00%" in named.text[0]  # at the edge it stands for this
+
+
+@pytest.mark.parametrize("name", ["mnist", "cifar10"])
+def test_titles_of_the_coordinates_do_not_touch_on_a_phone(name):
+    chart = figures.search_coordinates(read_search_report(load_experiment(name)))
+    axis, margin = chart.layout.xaxis, chart.layout.margin
+    span = axis.range[1] - axis.range[0]
+    apart = (358 - margin.l - margin.r) / span  # pixels between two axes on a phone
+    halves = [0.5 * axis.tickfont.size * max(map(len, text.split("<br>"))) / 2 for text in axis.ticktext]
+    assert all(left + right < apart - 4 for left, right in pairwise(halves))
+
+
+def test_titles_without_spaces_are_broken_between_letters():
+    assert _lines("针对教师的损失", 10) == ["针对教师的", "损失"]
+    assert _lines("Weight of the teacher", 10) == ["Weight of", "the", "teacher"]
 
 
 def test_no_line_crosses_a_label_of_the_coordinates(tiny):

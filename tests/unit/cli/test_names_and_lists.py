@@ -205,3 +205,38 @@ def test_a_table_of_costs_replaces_no_other_file(capsys, tmp_path):
     assert main(["profile", "-e", "mnist", "--out", str(tmp_path / "README.md")]) == 1
     assert "no table of kdviz" in capsys.readouterr().err
     assert (tmp_path / "README.md").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "words"),
+    [
+        (["study", "--baseline", "blak"], 1, "Did you mean 'black'"),
+        (["study", "--baseline", "1.5"], 1, "grey level goes from 0 to 1"),
+        (["study", "--study", "shortcuts", "--plant", "patch", "--baseline", "blak"], 1, "Did you mean 'black'"),
+        (["study", "--split", "tset"], 2, "argument --split: there are train, validation, test"),
+        (["study", "--study", "loss-shifts", "--split", "tset"], 2, "argument --split: there are"),
+        (["study", "--values", "1,two"], 2, "argument --values: invalid values for temperature"),
+        (["study", "--study", "loss", "--values", "soft_targts"], 1, "Did you mean 'soft_targets'"),
+        (["study", "--optimizer", "adm"], 1, "Did you mean 'adam'"),
+        (["study", "--study", "tree", "--optimizer", "adm"], 1, "Did you mean 'adam'"),
+        (["study", "--device", "cdua"], 1, "There is no device 'cdua' here"),
+        (["sweep", "temperature", "--optimizer", "adm"], 1, "Did you mean 'adam'"),
+        (["federated", "--optimizer", "adm"], 1, "Did you mean 'adam'"),
+        (["compress", "--prune", ".5", "--optimizer", "adm"], 1, "Did you mean 'adam'"),
+    ],
+)
+def test_a_mistyped_name_is_refused_before_any_data_are_read(tiny, capsys, monkeypatch, command, status, words):
+    def reads(*_arguments, **_options):
+        raise AssertionError("data were read")
+
+    for run in tiny.runs.values():
+        run.training = {"epochs": 1}
+    tiny.save()
+    monkeypatch.setattr("kdviz.distill.recipes.read_splits", reads)
+    verb, *options = command
+    try:
+        ended = main([verb, *options, "-e", str(tiny.folder)])
+    except SystemExit as stopped:
+        ended = stopped.code
+    assert ended == status
+    assert words in capsys.readouterr().err

@@ -6,7 +6,9 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torchvision
 from optional import needs
+from torchvision.models import SwinTransformer, VisionTransformer
 
 from kdviz.compress.dependent_channels import prune_dependent_channels
 from kdviz.core.errors import ModelError, SettingError
@@ -83,6 +85,47 @@ def test_a_pruned_vision_transformer_is_built_again_from_its_record_and_pruned_a
     whole = network.blocks[0]
     assert blocks[0] == (whole.attn.num_heads // 2, whole.mlp.fc1.out_features // 2)
     assert blocks[1] == (1, whole.mlp.fc1.out_features // 4)  # one head always stays
+
+
+VIT = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128, "image_size": 16}
+KINDS = {
+    "torchvision/vit_b_16": (lambda: VisionTransformer(16, 8, 2, 4, 32, 128, num_classes=4), {}),
+    "torchvision/swin_t": (lambda: SwinTransformer([4, 4], 16, [1, 1], [2, 2], [2, 2], num_classes=4), {}),
+    "transformers/vit": (None, {"config": {**VIT, "patch_size": 8, "num_channels": 3}}),
+}
+"""Name of a network -> its class in a tiny form, in the place of what torchvision builds, and its settings."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", KINDS)
+def test_a_pruned_transformer_of_a_library_is_a_run_whose_file_is_smaller(tmp_path, monkeypatch, name):
+    tiny, settings = KINDS[name]
+    if tiny is None:
+        pytest.importorskip("transformers", reason='needs transformers: pip install "kdviz[transformers]"')
+    else:
+        monkeypatch.setattr(torchvision.models, "get_model", lambda _name, **_arguments: tiny())
+    small = replace(COLOURS, size=(16, 16))
+    experiment = Experiment(tmp_path / "it", "folder", ("a", "b", "c", "d"), small, {}, "It")
+    torch.manual_seed(0)
+    network = build_network(name, classes=4, channels=3, size=(16, 16), settings=settings).eval()
+    experiment.add_run("student", name, network, RECORD, {})
+    experiment.runs["student"].settings.update(settings)
+    experiment.save()
+    splits = {split: samples(split, 8, 16) for split in ("train", "validation")}
+    planned = plan_steps(experiment, "student", [Step(PRUNE, 0.5)])
+    making = Making(experiment, splits, {}, "cpu", with_teacher=False)
+    making.check(planned)
+    for _stage in make_run(making, planned[0]):
+        pass
+    opened = load_experiment(experiment.folder)
+    run, parent = opened.runs["student_pruned"], opened.runs["student"]
+    inputs = small.normalise(splits["train"].images[:4])
+    assert torch.equal(run.model(inputs), experiment.runs["student_pruned"].model(inputs))
+    assert run.model(inputs).shape == (4, 4)
+    sizes = [(experiment.folder / each.weights).stat().st_size for each in (run, parent)]
+    assert sizes[0] < 0.85 * sizes[1]
+    halved = {shape[0] for key, shape in run.settings["shapes"].items() if key.endswith("bias")}
+    assert halved == {"torchvision/swin_t": {32, 64}, "torchvision/vit_b_16": {64}}.get(name, {16, 64})
 
 
 def test_what_would_not_be_built_again_is_refused():
