@@ -45,6 +45,9 @@ class OneWorker:
 
     forgotten: list[str] = field(default_factory=list)
 
+    def jobs_ahead(self, job) -> int:
+        return 0
+
     def submit(self, task: MapsTask, ended: Callable[[Job], None] | None = None, finished_states: tuple = ()) -> Job:
         job: Job = Job(lambda: iter(()), ended)
         states: dict[int, Any] = {}
