@@ -379,6 +379,7 @@ def settled(page: Any, rows: int = 1) -> None:
     """Wait until the maps of so many baselines are computed, and nothing is replaced any more."""
     from playwright.sync_api import expect
 
+    page.wait_for_function(ENDED)  # else the maps of the last picture may still be there
     expect(page.get_by_text("the same for every model")).to_have_count(rows)
     page.wait_for_function(ENDED)
 
