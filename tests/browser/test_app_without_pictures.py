@@ -59,9 +59,12 @@ def test_every_page_shows_what_there_is(page: Any, path: str, first: str, second
 
 def test_pictures_that_are_not_here_take_little_room(page: Any) -> None:
     visit(page, "/mistakes?group=all&experiment=cifar")
-    boxes = page.get_by_role("listbox").locator(".pic")
-    boxes.first.wait_for()
-    assert all(height < 50 for height in boxes.evaluate_all("nodes => nodes.map((node) => node.offsetHeight)"))
+    cards = page.get_by_role("listbox").get_by_role("option")
+    cards.first.wait_for()
+    heights = cards.evaluate_all("nodes => nodes.map((node) => node.querySelector('.pic').offsetHeight)")
+    assert set(heights) == {0}, "a card has words alone"
+    cards.first.locator(".box").click()  # which lies beside the title
+    page.get_by_text("1 selected").wait_for()
 
 
 def test_an_open_sample_says_what_is_missing_and_offers_nothing_that_cannot_work(page: Any) -> None:

@@ -101,9 +101,11 @@ def _new_study(experiment: Any, samples: Any, models: list[StudyModel], options:
 
 def _sweep_settings(experiment: Any, options: argparse.Namespace) -> tuple[Sequence[Any] | None, TrainingConfig]:
     """Values and recipe of a sweep's students; what is wrong with them is said before any picture is read."""
+    from kdviz.cli.common.experiment_pictures import require_trainable
     from kdviz.cli.sweep import config_like, given_values
     from kdviz.studies.sweep.runner import STUDIES
 
+    require_trainable(experiment, "study")
     return given_values(STUDIES[options.study], options), config_like(experiment, options)
 
 
