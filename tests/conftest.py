@@ -26,6 +26,7 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start: tests already run side by side
 
+SUPPORT = Path(__file__).parent / "support"
 SMALL = InputSpec(size=(14, 14), channels=1, mean=(0.2,), std=(0.5,))
 NETWORKS = {"teacher": "paper_cnn", "kd_student": "paper_fc", "student": "paper_fc"}
 
@@ -43,6 +44,14 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
         config.option.numprocesses = _processes(config)
         config.option.dist = "loadfile"
         config.option.loadscopereorder = False
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out what tests share: to import it may start a server, or need what is not installed. Named files are run."""
+    if collection_path.parent != SUPPORT:
+        return None
+    named = {(config.invocation_params.dir / str(given).partition("::")[0]).resolve() for given in config.args}
+    return collection_path not in named
 
 
 def _processes(config: pytest.Config) -> int:
