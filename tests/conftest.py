@@ -47,7 +47,7 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave out what tests share: to import it may start a server, or need what is not installed. Named files are run."""
+    """Leave out what tests share: to import it may start a server, or need what is missing. Named files are run."""
     if collection_path.parent != SUPPORT:
         return None
     named = {(config.invocation_params.dir / str(given).partition("::")[0]).resolve() for given in config.args}
