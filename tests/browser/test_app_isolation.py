@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from browser import NOT_OF_THE_BROWSER, choose_files, flawless, needs_browser, settled
+from browser import choose_files, needs_browser, settled
 from strangers import Stranger, arrived
 
 from kdviz.data import bundled_digits
@@ -43,40 +42,24 @@ class Owner:
         return [path for path in self.asked if path.startswith("/media/")]
 
 
-@pytest.fixture(scope="module")
-def owner(english: Any, server: str) -> Iterator[Owner]:
-    """Of the tests that leave the session as it is."""
-    english.clear_cookies(name=NOT_OF_THE_BROWSER)
-    page = english.new_page()
-    with flawless(page):
-        yield owner_of(page, server)
-    page.close()
-
-
-def owner_of(page: Any, server: str) -> Owner:
-    someone = Owner(page)
-    page.on("request", lambda request: someone.asked.append(urlsplit(request.url).path))
-    page.goto(f"{server}/compare")
-    settled(page)
-    page.get_by_role("button", name="Your own picture").click()
-    choose_files(page, "input[type=file]", {"name": NAME, "mimeType": "image/png", "buffer": png()})
-    playwright.expect(page.get_by_text("Your pictures", exact=True)).to_be_visible()
-    page.keyboard.press("Escape")
-    settled(page)
-    page.get_by_text("Numbers, files and a report to hand on").click()
+@pytest.fixture
+def owner(server: str, newcomer: Any) -> Owner:
+    someone = Owner(newcomer)
+    newcomer.on("request", lambda request: someone.asked.append(urlsplit(request.url).path))
+    newcomer.goto(f"{server}/compare")
+    settled(newcomer)
+    newcomer.get_by_role("button", name="Your own picture").click()
+    choose_files(newcomer, "input[type=file]", {"name": NAME, "mimeType": "image/png", "buffer": png()})
+    playwright.expect(newcomer.get_by_text("Your pictures", exact=True)).to_be_visible()
+    newcomer.keyboard.press("Escape")
+    settled(newcomer)
+    newcomer.get_by_text("Numbers, files and a report to hand on").click()
     for label in ("Report (HTML)", "Picture (PNG)", "Maps (NPZ)"):
-        with page.expect_download() as saved:
-            page.get_by_role("button", name=label).click()
+        with newcomer.expect_download() as saved:
+            newcomer.get_by_role("button", name=label).click()
         assert saved.value.path().stat().st_size > 50
         someone.asked.append(urlsplit(saved.value.url).path)
-    own = own_requests(server, someone)  # maps are replaced until all masks are in, and the first ones are gone then
-    someone.asked = [path for path in someone.asked if path not in someone.media or own.ask(path)[0] == 200]
     return someone
-
-
-def own_requests(server: str, owner: Owner) -> Stranger:
-    """Requests with the cookies of the owner."""
-    return Stranger(server, {cookie["name"]: cookie["value"] for cookie in owner.page.context.cookies()})
 
 
 NAME = "x-ray-of-somebody.png"
@@ -88,23 +71,11 @@ def png() -> bytes:
     return file.getvalue()
 
 
-def test_an_address_of_the_page_holds_nothing_private(server: str, owner: Owner) -> None:
-    """A link to a view with an own picture opens the page without the picture."""
-    link = owner.page.url
-    for private in (NAME, "x-ray", owner.session):
-        assert private not in link
-    stranger = arrived(server)
-    _, read = stranger.connect("", urlsplit(link).query)
-    assert len(read) > 1000
-    assert b"x-ray" not in read
-    assert owner.session.encode() not in read
-
-
 def test_a_stranger_reaches_nothing_of_a_session(server: str, owner: Owner) -> None:
     stranger, nobody = arrived(server), Stranger(server)
     assert len(owner.media) >= 3
 
-    own = own_requests(server, owner)
+    own = Stranger(server, {cookie["name"]: cookie["value"] for cookie in owner.page.context.cookies()})
     for path in owner.media:
         assert own.ask(path)[0] == 200
         assert own.ask(path, "HEAD")[0] == 200
@@ -126,9 +97,20 @@ def test_a_stranger_reaches_nothing_of_a_session(server: str, owner: Owner) -> N
     assert own.connect(owner.session)[0] == owner.session  # as after a lost connection
 
 
-def test_media_are_gone_with_the_session(server: str, newcomer: Any) -> None:
-    owner = owner_of(newcomer, server)
-    own = own_requests(server, owner)
+def test_an_address_of_the_page_holds_nothing_private(server: str, owner: Owner) -> None:
+    """A link to a view with an own picture opens the page without the picture."""
+    link = owner.page.url
+    for private in (NAME, "x-ray", owner.session):
+        assert private not in link
+    stranger = arrived(server)
+    _, read = stranger.connect("", urlsplit(link).query)
+    assert len(read) > 1000
+    assert b"x-ray" not in read
+    assert owner.session.encode() not in read
+
+
+def test_media_are_gone_with_the_session(server: str, owner: Owner) -> None:
+    own = Stranger(server, {cookie["name"]: cookie["value"] for cookie in owner.page.context.cookies()})
     path = owner.media[-1]
     assert own.ask(path)[0] == 200
     owner.page.goto("about:blank")
