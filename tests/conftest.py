@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from kdviz.core.environment import cores
 from kdviz.data import LabelledImages, bundled_digits, mnist
 from kdviz.distill.storage.run_files import new_network
 from kdviz.experiment import Experiment, InputSpec, load_experiment
@@ -61,8 +62,7 @@ def _processes(config: pytest.Config) -> int:
     """
     if len(config.args) == 1 and not Path(config.args[0]).is_dir():
         return 0
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores + 2, 4) if cores > 1 else 0
+    return min(cores() + 2, 4) if cores() > 1 else 0
 
 
 def pytest_collection_finish() -> None:

@@ -49,7 +49,7 @@ def add(verbs: Any) -> None:
     parser.add_argument(
         "--fast",
         action="store_true",
-        help="run copies of imported networks with fused layers, up to 1.7 times as fast; logits differ by rounding",
+        help="run copies of imported networks with fused layers, which are faster; logits differ by rounding",
     )
     add_reader_options(parser)
     common(parser)

@@ -244,7 +244,10 @@ def fit_to(image: Image.Image, size: tuple[int, int], channels: int) -> Image.Im
         channels: 1 (grey) or 3 (RGB).
     """
     image = to_grey_or_rgb(image).convert("L" if channels == 1 else "RGB")
-    return image if image.size == size[::-1] else _crop(image, size)
+    if image.size == size[::-1]:
+        return image
+    # The crop comes first: a long strip, enlarged as a whole, would not fit into memory.
+    return image.resize(size[::-1], Image.Resampling.BICUBIC, covering_box((image.height, image.width), size))
 
 
 def resize_and_crop(
@@ -282,13 +285,6 @@ def _trim_strip(image: Image.Image, length: float) -> Image.Image:
     length_kept = math.ceil(min(image.size) * length) + 2 * _MARGIN
     left, top = (max(0, (side - length_kept) // 2) for side in image.size)
     return image.crop((left, top, image.width - left, image.height - top))
-
-
-def _crop(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    # The crop comes first: a long strip, enlarged as a whole, would not fit into memory.
-    box = covering_box((image.height, image.width), size)
-    height, width = size
-    return image.resize((width, height), Image.Resampling.BICUBIC, box)
 
 
 def _with_declared_depth(image: Image.Image) -> Image.Image:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -14,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from kdviz.core.decoding.guarded import open_image_guarded
+from kdviz.core.environment import cores
 from kdviz.core.errors import DatasetError, ImageError, KdvizError
 from kdviz.core.images import depth_of, picture_size
 from kdviz.core.threads import in_order
@@ -84,7 +84,7 @@ class PictureFiles:
             TooCostlyError: One takes too much time or memory.
         """
         chosen = range(len(self)) if indices is None else indices
-        results = in_order(self._open_or_error, chosen, max(1, min(threads, os.cpu_count() or 1)))
+        results = in_order(self._open_or_error, chosen, max(1, min(threads, cores())))
         for result in results:
             if isinstance(result, KdvizError):
                 failures = [result, *(other for other in results if isinstance(other, KdvizError))]

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from kdviz.core.decoding.guarded import open_image_guarded
+from kdviz.core.environment import cores
 from kdviz.core.errors import DatasetError, ImageError, KdvizError, SettingError, TooCostlyError
 from kdviz.core.images import ENDINGS, depth_of, fit_to
 from kdviz.data.doubts import Doubt
@@ -109,7 +110,7 @@ def read_pictures(
         pixels[number] = as_pixels(fit_to(picture, size, channels))
         record.deep += [depth_of(picture)] if depth_of(picture)[0] else []
 
-    with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(_THREADS, cores())) as pool:
         results = pool.map(lambda number: read_or_error(partial(read, number)), range(len(names)))
         failures = [result.sentence for result in results if result is not None]
     record.read += len(names)

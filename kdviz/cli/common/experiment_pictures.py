@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections import deque
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kdviz.core.environment import cores
 from kdviz.core.errors import DatasetError, ExperimentError, KdvizError
 from kdviz.core.texts.counted import counted
 
@@ -150,7 +150,7 @@ def samples_at(experiment: Experiment, files: PictureFiles, indices: Sequence[in
     def prepare(row: int) -> None:
         pixels[row] = as_pixels(experiment.input.transform(files.open(indices[row])))
 
-    with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(_THREADS, cores())) as pool:
         try:
             deque(pool.map(prepare, range(len(indices))), maxlen=0)
         finally:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from kdviz.core.environment import cores
 from kdviz.core.errors import DatasetError, KdvizError
 from kdviz.core.images import depth_of, fit_to
 from kdviz.core.vocabulary import Split
@@ -164,7 +164,7 @@ def _decoded(
 
     results: list[Label | KdvizError] = []
     tasks = enumerate(part.pictures())
-    with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(_THREADS, cores())) as pool:
         while some := list(islice(tasks, _AT_ONCE)):
             results += pool.map(lambda task: read_or_error(partial(read, *task)), some)
     failures = [result for result in results if isinstance(result, KdvizError)]

@@ -9,7 +9,6 @@ import hashlib
 import io
 import json
 import math
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,6 +22,7 @@ from PIL import Image
 from torch import Tensor
 
 from kdviz.core.devices import choose_device
+from kdviz.core.environment import cores
 from kdviz.core.errors import DatasetError
 from kdviz.core.processes.folder_lock import writing_within
 from kdviz.data.doubts import Doubt, normalisation_doubt, of_predictions, record_doubts, weighed
@@ -250,7 +250,7 @@ def _batches(
     """Batches of pictures, which threads decode ahead of the models; at most three batches are in memory."""
     pending: deque[Future[_PreparedPicture]] = deque()
     remaining = iter(indices)
-    with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(_THREADS, cores())) as pool:
         try:
             while True:
                 pending.extend(pool.submit(prepare, index) for index in islice(remaining, 3 * size - len(pending)))
