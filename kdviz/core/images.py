@@ -244,10 +244,11 @@ def fit_to(image: Image.Image, size: tuple[int, int], channels: int) -> Image.Im
         channels: 1 (grey) or 3 (RGB).
     """
     image = to_grey_or_rgb(image).convert("L" if channels == 1 else "RGB")
-    if image.size == size[::-1]:
+    height, width = size
+    if image.size == (width, height):
         return image
     # The crop comes first: a long strip, enlarged as a whole, would not fit into memory.
-    return image.resize(size[::-1], Image.Resampling.BICUBIC, covering_box((image.height, image.width), size))
+    return image.resize((width, height), Image.Resampling.BICUBIC, covering_box((image.height, image.width), size))
 
 
 def resize_and_crop(
